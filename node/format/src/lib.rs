@@ -1,0 +1,11 @@
+//! Bytes on disk and on the wire: how they are laid out, encoded and checked. Pure; every parser is total: it never panics
+//! on any input and never allocates by a length it has not checked. FORMAT.md beside this crate has the byte tables.
+
+pub mod error;
+pub mod block;
+pub mod checksum;
+pub mod wire;
+
+pub use block::Block;
+pub use checksum::FragmentKey;
+pub use error::{FormatError, Structure};
