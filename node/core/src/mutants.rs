@@ -1,0 +1,55 @@
+//! Deliberate faults for the simulator: each must be caught by one of its checkers, else the checkers see too little.
+//!
+//! Without the cargo feature `mutants` a [`MutantSwitch`] has no size and is always off, so that nothing of this is in what is
+//! shipped. There is no global state: the switch travels in configurations.
+
+/// A fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// A row counts as durable once any `k` fragments hold it.
+    AckInOneZone,
+    /// A holder answers an append before it flushed.
+    SkipFlush,
+    /// The writer gives out locators when it sends a row.
+    CommitBeforeDurable,
+    /// Rows always say that nothing is committed.
+    LoseCommittedUpto,
+    /// A drive's read error is taken for an absent fragment.
+    EioIsNotFound,
+}
+
+/// Which fault is on, if any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MutantSwitch {
+    #[cfg(feature = "mutants")]
+    on: Option<Mutant>,
+}
+
+impl MutantSwitch {
+    /// No fault.
+    pub const NONE: Self = Self {
+        #[cfg(feature = "mutants")]
+        on: None,
+    };
+
+    /// This fault.
+    #[cfg(feature = "mutants")]
+    pub const fn only(mutant: Mutant) -> Self {
+        Self { on: Some(mutant) }
+    }
+
+    /// Whether `mutant` is on.
+    #[cfg(feature = "mutants")]
+    pub fn has(self, mutant: Mutant) -> bool {
+        self.on == Some(mutant)
+    }
+
+    /// Whether `mutant` is on: never, in this build.
+    #[cfg(not(feature = "mutants"))]
+    pub const fn has(self, _mutant: Mutant) -> bool {
+        false
+    }
+}
+
+#[cfg(not(feature = "mutants"))]
+const _: () = assert!(size_of::<MutantSwitch>() == 0);
