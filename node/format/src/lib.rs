@@ -4,6 +4,9 @@
 pub mod error;
 pub mod block;
 pub mod checksum;
+pub mod superblock;
+pub mod extent;
+pub mod row;
 pub mod wire;
 
 pub use block::Block;

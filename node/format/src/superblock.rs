@@ -1,0 +1,241 @@
+//! What a drive says of itself, four times over, and where everything else on it lies.
+
+use crate::block::{Block, Kind};
+use crate::error::{FormatError, Structure};
+use strongroom_types::limits::{EXTENT_LEN_BYTES_MAX, EXTENT_LEN_BYTES_MIN};
+use strongroom_types::units::{BLOCK_LEN_BYTES, KIB, MIB};
+use strongroom_types::{ClusterId, DriveId};
+
+const KIND: Kind = Kind { structure: Structure::Superblock, magic: *b"SR-SUPER", version: 1 };
+
+/// Copies of the superblock on a drive.
+pub const COPIES: usize = 4;
+/// Equal copies that make a read.
+pub const COPIES_EQUAL_MIN: usize = 2;
+/// Bytes kept for superblock copies at the head of the device, and as many at its tail.
+pub const RESERVE_LEN_BYTES: u64 = MIB;
+/// Distance between the two copies of one reserve: further apart than any unit a drive loses at once.
+const COPY_STRIDE_BYTES: u64 = 512 * KIB;
+/// Bytes of a device at most: 256 TiB.
+pub const DEVICE_LEN_BYTES_MAX: u64 = 1 << 48;
+
+const _: () = assert!(COPY_STRIDE_BYTES + BLOCK_LEN_BYTES as u64 <= RESERVE_LEN_BYTES);
+// The count of extents fits in 32 bits.
+const _: () = assert!(DEVICE_LEN_BYTES_MAX / (EXTENT_LEN_BYTES_MIN as u64) <= u32::MAX as u64);
+const _: () = assert!(EXTENT_LEN_BYTES_MIN.is_power_of_two() && EXTENT_LEN_BYTES_MAX.is_power_of_two());
+
+/// What a drive says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// The cluster it was formatted for.
+    pub cluster: ClusterId,
+    /// The drive; drawn anew at every format.
+    pub drive: DriveId,
+    /// Raised each time the superblock is rewritten; of two whole pairs the higher one holds.
+    pub incarnation: u32,
+    /// Bytes of the device when it was formatted.
+    pub device_len_bytes: u64,
+    /// Bytes of an extent.
+    pub extent_len_bytes: u32,
+}
+
+impl Superblock {
+    /// The block of one copy; all four are equal.
+    ///
+    /// # Errors
+    /// `Field` where device and extent length make no layout.
+    pub fn encode(&self) -> Result<Block, FormatError> {
+        Layout::new(self.device_len_bytes, self.extent_len_bytes)?;
+        let mut block = [0; BLOCK_LEN_BYTES as usize];
+        let mut writer = KIND.begin(&mut block);
+        writer.u128(self.cluster.get());
+        writer.u128(self.drive.get());
+        writer.u64(self.device_len_bytes);
+        writer.u32(self.incarnation);
+        writer.u32(self.extent_len_bytes);
+        KIND.finish(&mut block, 0);
+        Ok(block)
+    }
+
+    /// The copy in `block`.
+    ///
+    /// # Errors
+    /// `Zero` and `NotThis` where there is none, else what is wrong with it.
+    pub fn decode(block: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = KIND.open(block, 0)?;
+        let superblock = Self {
+            cluster: ClusterId::new(reader.u128()?),
+            drive: DriveId::new(reader.u128()?),
+            device_len_bytes: reader.u64()?,
+            incarnation: reader.u32()?,
+            extent_len_bytes: reader.u32()?,
+        };
+        reader.zero_rest()?;
+        Layout::new(superblock.device_len_bytes, superblock.extent_len_bytes)?;
+        Ok(superblock)
+    }
+
+    /// Where things lie on this drive.
+    ///
+    /// # Errors
+    /// `Field` where device and extent length make no layout; never for a superblock that was decoded.
+    pub fn layout(&self) -> Result<Layout, FormatError> {
+        Layout::new(self.device_len_bytes, self.extent_len_bytes)
+    }
+}
+
+/// Where things lie on a drive: head reserve, extents, what is left over, tail reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    device_len_bytes: u64,
+    extent_len_bytes: u32,
+}
+
+impl Layout {
+    /// The layout of a device of `device_len_bytes` in extents of `extent_len_bytes`.
+    ///
+    /// # Errors
+    /// `Field` where the extent length is no power of two within the limits, or the device is not a multiple of a block,
+    /// above 256 TiB, or too small for the reserves and one extent.
+    pub fn new(device_len_bytes: u64, extent_len_bytes: u32) -> Result<Self, FormatError> {
+        let field = |field, found, expected| FormatError::Field { structure: KIND.structure, field, found, expected };
+        if !extent_len_bytes.is_power_of_two()
+            || !(EXTENT_LEN_BYTES_MIN..=EXTENT_LEN_BYTES_MAX).contains(&extent_len_bytes)
+        {
+            let expected = "a power of two from 256 KiB to 64 MiB";
+            return Err(field("extent_len_bytes", u64::from(extent_len_bytes), expected));
+        }
+        check_device_len(device_len_bytes)?;
+        let layout = Self { device_len_bytes, extent_len_bytes };
+        if layout.extent_count() == 0 {
+            return Err(field("device_len_bytes", device_len_bytes, "2 MiB and at least one extent"));
+        }
+        Ok(layout)
+    }
+
+    /// Where the four copies of the superblock are on a device of this length, whatever its extents.
+    ///
+    /// # Errors
+    /// `Field` where the device is not a multiple of a block, above 256 TiB, or smaller than the reserves.
+    pub fn superblock_offsets_bytes(device_len_bytes: u64) -> Result<[u64; COPIES], FormatError> {
+        check_device_len(device_len_bytes)?;
+        let tail = device_len_bytes - RESERVE_LEN_BYTES;
+        Ok([0, COPY_STRIDE_BYTES, tail, tail + COPY_STRIDE_BYTES])
+    }
+
+    /// Bytes of the device.
+    pub fn device_len_bytes(&self) -> u64 {
+        self.device_len_bytes
+    }
+
+    /// Bytes of an extent.
+    pub fn extent_len_bytes(&self) -> u32 {
+        self.extent_len_bytes
+    }
+
+    /// How many extents there are; at least one.
+    pub fn extent_count(&self) -> u32 {
+        let room = self.device_len_bytes - 2 * RESERVE_LEN_BYTES;
+        u32::try_from(room / u64::from(self.extent_len_bytes)).expect("asserted beside DEVICE_LEN_BYTES_MAX")
+    }
+
+    /// Where extent `index` begins on the device; `None` where there is no such extent.
+    pub fn extent_offset_bytes(&self, index: u32) -> Option<u64> {
+        (index < self.extent_count()).then(|| RESERVE_LEN_BYTES + u64::from(index) * u64::from(self.extent_len_bytes))
+    }
+}
+
+fn check_device_len(device_len_bytes: u64) -> Result<(), FormatError> {
+    if !(2 * RESERVE_LEN_BYTES..=DEVICE_LEN_BYTES_MAX).contains(&device_len_bytes)
+        || !device_len_bytes.is_multiple_of(u64::from(BLOCK_LEN_BYTES))
+    {
+        return Err(FormatError::Field {
+            structure: KIND.structure,
+            field: "device_len_bytes",
+            found: device_len_bytes,
+            expected: "a multiple of 4096 from 2 MiB to 256 TiB",
+        });
+    }
+    Ok(())
+}
+
+/// Why the four copies do not say what drive this is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SuperblockError {
+    /// All four blocks are zero: the drive may be formatted.
+    #[error("drive is blank: all four superblock copies are zero")]
+    Blank,
+    /// Something else is on it: it is formatted only when someone insists.
+    #[error("drive holds something else: no superblock copy has our magic, and not all are zero")]
+    Foreign,
+    /// It was ours; too few copies are equal to believe them.
+    #[error("superblock damaged: {valid} of 4 copies are valid, expected two equal ones")]
+    Damaged {
+        /// Copies that are whole.
+        valid: usize,
+    },
+    /// A copy was written by newer software: nothing on this drive is touched.
+    #[error("superblock has format version {found}, this software knows up to {known}")]
+    Version {
+        /// The version found.
+        found: u16,
+        /// The highest version known here.
+        known: u16,
+    },
+    /// Copies could not be read, and the others do not decide.
+    #[error("{count} of 4 superblock copies could not be read, and the others are not enough")]
+    Unreadable {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// What the four copies say together. A copy that the device did not give is passed as `FormatError::Unreadable`.
+///
+/// Two equal copies make a read; where a rewrite was cut in the middle and two pairs are whole, the pair of the higher
+/// incarnation holds. A single whole copy is not believed: it may be left over from an earlier use of the device.
+///
+/// # Errors
+/// See [`SuperblockError`]; only `Blank` allows to format without being told to.
+pub fn choose(copies: &[Result<Superblock, FormatError>; COPIES]) -> Result<Superblock, SuperblockError> {
+    for copy in copies {
+        if let Err(FormatError::Version { found, known, .. }) = copy {
+            return Err(SuperblockError::Version { found: *found, known: *known });
+        }
+    }
+    let valid = || copies.iter().flatten();
+    let equal = |superblock: &Superblock| valid().filter(|other| *other == superblock).count();
+    let mut chosen: Option<&Superblock> = None;
+    for candidate in valid().filter(|candidate| equal(candidate) >= COPIES_EQUAL_MIN) {
+        chosen = match chosen {
+            None => Some(candidate),
+            Some(held) if held.drive != candidate.drive || held.cluster != candidate.cluster => {
+                return Err(SuperblockError::Damaged { valid: valid().count() });
+            }
+            Some(held) if candidate.incarnation > held.incarnation => Some(candidate),
+            Some(held) if candidate.incarnation == held.incarnation && candidate != held => {
+                return Err(SuperblockError::Damaged { valid: valid().count() });
+            }
+            Some(held) => Some(held),
+        };
+    }
+    if let Some(chosen) = chosen {
+        return Ok(*chosen);
+    }
+    let errors = || copies.iter().filter_map(|copy| copy.as_ref().err());
+    let zero = errors().filter(|error| matches!(error, FormatError::Zero { .. })).count();
+    let not_this = errors().filter(|error| matches!(error, FormatError::NotThis { .. })).count();
+    let unreadable = errors().filter(|error| matches!(error, FormatError::Unreadable { .. })).count();
+    if zero == COPIES {
+        Err(SuperblockError::Blank)
+    } else if zero + not_this == COPIES {
+        Err(SuperblockError::Foreign)
+    } else if unreadable > 0 {
+        Err(SuperblockError::Unreadable { count: unreadable })
+    } else {
+        Err(SuperblockError::Damaged { valid: valid().count() })
+    }
+}
+
+#[cfg(test)]
+mod tests;
