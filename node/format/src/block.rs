@@ -195,6 +195,15 @@ impl<'a> Reader<'a> {
         self.zero(self.bytes.len() - self.at)
     }
 
+    /// Nothing is left.
+    pub(crate) fn end(&self) -> Result<(), FormatError> {
+        if self.at != self.bytes.len() {
+            let (found, expected) = (self.bytes.len() as u64, self.at as u64);
+            return Err(FormatError::Length { structure: self.structure, found, expected });
+        }
+        Ok(())
+    }
+
     pub(crate) fn field(&self, field: &'static str, found: u64, expected: &'static str) -> FormatError {
         FormatError::Field { structure: self.structure, field, found, expected }
     }

@@ -7,6 +7,9 @@ pub mod checksum;
 pub mod superblock;
 pub mod extent;
 pub mod row;
+pub mod needle;
+pub mod seal_mark;
+pub mod cold;
 pub mod wire;
 
 pub use block::Block;
