@@ -1,0 +1,14 @@
+//! Bounds of the codec, with their arithmetic. Lengths of shards have no bound here.
+
+/// Most shards (data and parity together) of a codec.
+///
+/// The field would carry 256. 32 covers every profile the planner offers and lets each operation
+/// gather its slices in arrays on the stack: 32 slices of 16 bytes are 512 bytes.
+pub const SHARD_COUNT_MAX: usize = 32;
+
+/// Most coefficients a matrix of the codec can have: `rows <= SHARD_COUNT_MAX`, and as at least one
+/// shard is parity, `columns < SHARD_COUNT_MAX`.
+pub const COEFFICIENT_COUNT_MAX: usize = SHARD_COUNT_MAX * (SHARD_COUNT_MAX - 1);
+
+// Shard indices and places in lists of shards are kept as bytes, 0xFF meaning "none".
+const _: () = assert!(SHARD_COUNT_MAX < u8::MAX as usize);

@@ -1,0 +1,9 @@
+//! Whole behaviour of the codec, seen from outside.
+
+mod mds;
+mod oracle;
+mod partial_sums;
+mod patterns;
+mod ranges;
+mod refused;
+mod stripe;
