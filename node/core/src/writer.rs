@@ -15,245 +15,361 @@
 //! **Invariant** A locator leaves only when its row and all rows before it are durable by the ack rule. Every ticket gets exactly one
 //! outcome. A holder sees rows in order, without gaps, and none after it failed.
 
-use crate::durable::{AckRule, Spread};
-use crate::limits;
-use crate::mutants::MutantSwitch;
-use bytes::Bytes;
-use std::time::Duration;
-use strongroom_format::wire::message::Append;
-use strongroom_types::{
-    Epoch, FragmentIndex, Holder, Instant, Locator, NodeId, RowSequence, SlabId, SlabRecord,
+mod config;
+mod event;
+mod patience;
+mod slab;
+mod waiting;
+
+pub use config::WriterConfig;
+pub use event::{Action, Actions, Event, Needle, RollReason, Ticket, WriteFailure};
+
+use crate::durable::Spread;
+use crate::fragment_set::FragmentSet;
+use crate::limits::{
+    AVOID_FOR, AVOIDED_NODES_MAX, OPEN_PAUSE_MAX, OPEN_PAUSE_MIN, RETIRING_PATIENCE_FACTOR, RETIRING_PATIENCE_MIN,
+    RETIRING_SLABS_MAX,
 };
-
-/// The shell's name for one needle that it waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(u64);
-
-impl Ticket {
-    /// The ticket with this number; the shell never uses one twice.
-    pub const fn new(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
-
-/// An encoded needle on its way into a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Needle {
-    /// Whom to tell.
-    pub ticket: Ticket,
-    /// Header and frames, not padded.
-    pub bytes: Bytes,
-    /// CRC32C of its header, for the locator.
-    pub header_crc32c: u32,
-    /// Bytes of the object that it carries, for the locator.
-    pub plain_len_bytes: u32,
-}
-
-/// How a writer behaves.
-#[derive(Clone, Debug)]
-pub struct WriterConfig {
-    /// When a row is durable.
-    pub rule: AckRule,
-    /// Bytes of a slab image at most: a multiple of a block, at least a row.
-    pub slab_len_bytes_max: u32,
-    /// Bytes of a row at most: a multiple of a block, at most `ROW_LEN_BYTES_MAX`.
-    pub row_len_bytes_max: u32,
-    /// Age at which a slab with content is rolled.
-    pub slab_age_max: Duration,
-    /// Bytes of needles that wait for a row, padded, at most.
-    pub waiting_len_bytes_max: u64,
-    /// How long a needle waits for a slab at most.
-    pub needle_wait_max: Duration,
-    /// Times that a needle is put into a row at most.
-    pub tries_max: u8,
-    /// Deliberate faults, for the simulator.
-    pub mutants: MutantSwitch,
-}
-
-impl Default for WriterConfig {
-    fn default() -> Self {
-        Self {
-            rule: AckRule::Zone,
-            slab_len_bytes_max: strongroom_types::limits::SLAB_LEN_BYTES_MAX,
-            row_len_bytes_max: strongroom_types::limits::ROW_LEN_BYTES_MAX,
-            slab_age_max: limits::SLAB_AGE_MAX,
-            waiting_len_bytes_max: limits::WAITING_LEN_BYTES_MAX,
-            needle_wait_max: limits::NEEDLE_WAIT_MAX,
-            tries_max: limits::TRIES_MAX,
-            mutants: MutantSwitch::NONE,
-        }
-    }
-}
-
-/// What happens to a writer.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A needle to store. Answered, in the end, by `Durable`, `Failed` or `Busy` for its ticket.
-    Needle(Needle),
-    /// A slab asked for is open.
-    Opened {
-        /// As the slab table has it: open, of this writer.
-        record: SlabRecord,
-        /// Where its copies are.
-        spread: Spread,
-    },
-    /// A slab asked for could not be opened.
-    OpenFailed,
-    /// A holder has a row on media.
-    Acked {
-        /// The slab.
-        slab: SlabId,
-        /// Which copy.
-        fragment: FragmentIndex,
-        /// The row.
-        sequence: RowSequence,
-    },
-    /// A holder refused a row, or did not answer at all. It gets no more rows of this slab.
-    HolderFailed {
-        /// The slab.
-        slab: SlabId,
-        /// Which copy.
-        fragment: FragmentIndex,
-        /// Whether it refused because the slab was fenced: then what it acknowledged still counts.
-        fenced: bool,
-    },
-    /// Roll the slab that has content; later needles go to the next.
-    SealAll,
-    /// Time has passed.
-    Tick,
-}
-
-/// What a writer wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Open a new slab, if possible without these nodes.
-    Open {
-        /// Nodes whose holders lately failed or were late.
-        avoid: heapless::Vec<NodeId, { limits::AVOIDED_NODES_MAX }>,
-    },
-    /// Append a row to a holder.
-    Send {
-        /// The slab.
-        slab: SlabId,
-        /// Which copy.
-        fragment: FragmentIndex,
-        /// Who holds it.
-        holder: Holder,
-        /// The message.
-        append: Append,
-        /// The row, shared among its holders.
-        payload: Bytes,
-    },
-    /// A needle is durable.
-    Durable {
-        /// Whose.
-        ticket: Ticket,
-        /// Where it is.
-        locator: Locator,
-    },
-    /// A needle was given up; it may be garbage in some slab, nothing points to it.
-    Failed {
-        /// Whose.
-        ticket: Ticket,
-        /// Why.
-        reason: WriteFailure,
-    },
-    /// The bound on waiting bytes is reached; here is the needle back.
-    Busy(Needle),
-    /// This slab gets no more rows and no answer is waited for any more: have it sealed.
-    Roll {
-        /// The slab.
-        slab: SlabId,
-        /// The epoch it was written at, for `BeginSeal`.
-        epoch: Epoch,
-        /// Why it was rolled.
-        reason: RollReason,
-    },
-}
-
-/// Why a needle was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WriteFailure {
-    /// It is empty or does not fit into a row.
-    #[error("needle of {len_bytes} bytes does not fit into a row")]
-    Length {
-        /// Its length.
-        len_bytes: usize,
-    },
-    /// Each slab it was put into failed before its row was durable.
-    #[error("row did not become durable in {tries} tries")]
-    TriesSpent {
-        /// How many.
-        tries: u8,
-    },
-    /// No slab could be opened in time.
-    #[error("no slab could be opened in time")]
-    NoSlab,
-}
-
-/// Why a slab was rolled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RollReason {
-    /// It reached its length.
-    Full,
-    /// It reached its age.
-    Aged,
-    /// A holder failed.
-    HolderFailed,
-    /// A holder was late.
-    HolderLate,
-    /// A holder said that the slab is fenced.
-    Fenced,
-    /// The shell asked for it.
-    Commanded,
-}
-
-/// Actions, in the order in which they are to be done. Kept by the shell and used again, so that nothing is allocated for each event.
-#[derive(Debug, Default)]
-pub struct Actions {
-    queue: std::collections::VecDeque<Action>,
-}
-
-impl Actions {
-    /// The next action.
-    pub fn pop(&mut self) -> Option<Action> {
-        self.queue.pop_front()
-    }
-
-    fn push(&mut self, action: Action) {
-        self.queue.push_back(action);
-    }
-}
+use patience::Patience;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::time::Duration;
+use strongroom_types::{FragmentIndex, Instant, NodeId, RowSequence, SlabId, SlabRecord};
+use waiting::{Waiting, WaitingQueue, padded};
 
 /// The writer.
 #[derive(Debug)]
 pub struct SlabWriter {
     config: WriterConfig,
+    waiting: WaitingQueue,
+    /// Rows go here. None of its holders has failed.
+    open: Option<Slab>,
+    /// Open too, and empty.
+    spare: Option<Slab>,
+    /// Get no more rows; the oldest first.
+    retiring: VecDeque<Retiring>,
+    /// An `Open` has not been answered yet.
+    opening: bool,
+    open_not_before: Instant,
+    /// Slabs in a row that failed, or could not be opened, without a durable row between them.
+    failures: u32,
+    avoided: heapless::Deque<(NodeId, Instant), AVOIDED_NODES_MAX>,
+    patience: Patience,
+}
+
+#[derive(Debug)]
+struct Retiring {
+    slab: Slab,
+    reason: RollReason,
+    deadline: Instant,
 }
 
 impl SlabWriter {
     /// A writer without a slab. The first event makes it ask for one.
     pub fn new(config: WriterConfig) -> Self {
-        Self { config }
+        config.check();
+        Self {
+            config,
+            waiting: WaitingQueue::default(),
+            open: None,
+            spare: None,
+            retiring: VecDeque::with_capacity(RETIRING_SLABS_MAX),
+            opening: false,
+            open_not_before: Instant::ORIGIN,
+            failures: 0,
+            avoided: heapless::Deque::new(),
+            patience: Patience::new(),
+        }
     }
 
     /// Takes one event.
     pub fn handle(&mut self, now: Instant, event: Event, actions: &mut Actions) {
-        todo!()
+        match event {
+            Event::Needle(needle) => self.accept(now, needle, actions),
+            Event::Opened { record, spread } => self.opened(now, record, spread, actions),
+            Event::OpenFailed => {
+                self.opening = false;
+                self.pause(now);
+            }
+            Event::Acked { slab, fragment, sequence } => self.acked(now, slab, fragment, sequence, actions),
+            Event::HolderFailed { slab, fragment, fenced } => {
+                self.holder_failed(now, slab, fragment, fenced, actions);
+            }
+            Event::SealAll => {
+                if self.open.as_ref().is_some_and(Slab::has_content) {
+                    self.roll(now, RollReason::Commanded, actions);
+                }
+            }
+            Event::Tick => {}
+        }
+        self.roll_by_time(now, actions);
+        self.retire(now, actions);
+        self.fill(now, actions);
+        self.expire(now, actions);
+        self.request(now, actions);
     }
 
     /// When a `Tick` is due at the latest; `None` while nothing waits for time.
     pub fn next_wakeup(&self) -> Option<Instant> {
-        todo!()
+        let open = self.open.as_ref();
+        let late = open.and_then(|slab| self.late_at(slab));
+        let aged = open.and_then(|slab| self.aged_at(slab));
+        let retired = self.retiring.iter().map(|retiring| retiring.deadline).min();
+        let request = (!self.opening && self.wants_slab()).then_some(self.open_not_before);
+        let expired = if open.is_none() { self.expires_at() } else { None };
+        [late, aged, retired, request, expired].into_iter().flatten().min()
     }
 
     /// Bytes of needles that wait for a row, padded.
     pub fn waiting_len_bytes(&self) -> u64 {
-        todo!()
+        self.waiting.len_bytes()
+    }
+
+    /// How long a holder is waited for now.
+    pub fn patience(&self) -> Duration {
+        self.patience.get()
+    }
+
+    fn accept(&mut self, now: Instant, needle: Needle, actions: &mut Actions) {
+        let len_bytes = needle.bytes.len();
+        if len_bytes == 0 || len_bytes > self.config.row_len_bytes_max as usize {
+            let reason = WriteFailure::Length { len_bytes };
+            actions.push(Action::Failed { ticket: needle.ticket, reason });
+            return;
+        }
+        let after = self.waiting.len_bytes() + u64::from(padded(len_bytes));
+        if after > self.config.waiting_len_bytes_max {
+            actions.push(Action::Busy(needle));
+            return;
+        }
+        self.waiting.push_back(Waiting { needle, tries: 0, since: now });
+    }
+
+    fn opened(&mut self, now: Instant, record: SlabRecord, spread: Spread, actions: &mut Actions) {
+        self.opening = false;
+        let slab = Slab::new(record, spread);
+        if !slab.is_fit(self.config.rule) {
+            self.pause(now);
+            finish(&slab, RollReason::Unfit, actions);
+        } else if self.open.is_none() {
+            self.open = Some(slab);
+        } else if self.spare.is_none() {
+            self.spare = Some(slab);
+        } else {
+            // Not asked for; it must not stay open without a writer.
+            finish(&slab, RollReason::Commanded, actions);
+        }
+    }
+
+    fn acked(
+        &mut self,
+        now: Instant,
+        slab: SlabId,
+        fragment: FragmentIndex,
+        sequence: RowSequence,
+        actions: &mut Actions,
+    ) {
+        let (rule, mutants) = (self.config.rule, self.config.mutants);
+        let Some(slab) = self.find(slab) else { return };
+        let Some(latency) = slab.ack(now, fragment, sequence) else { return };
+        let durable = slab.advance(rule, mutants, actions);
+        self.patience.record(latency);
+        if durable {
+            self.failures = 0;
+        }
+    }
+
+    fn holder_failed(
+        &mut self,
+        now: Instant,
+        id: SlabId,
+        fragment: FragmentIndex,
+        fenced: bool,
+        actions: &mut Actions,
+    ) {
+        let (rule, mutants) = (self.config.rule, self.config.mutants);
+        let reason = if fenced { RollReason::Fenced } else { RollReason::HolderFailed };
+        let Some(slab) = self.find(id) else { return };
+        slab.stop(fragment, fenced);
+        // Rows that waited for this holder alone are forgotten now.
+        slab.advance(rule, mutants, actions);
+        let node = slab.record.holders.get(usize::from(fragment.get())).map(|holder| holder.node);
+        if let Some(node) = node.filter(|_| !fenced) {
+            self.avoid(now, node);
+            self.drop_spare(|spare| !spare.spread.on_node(node).is_empty(), reason, actions);
+        }
+        self.drop_spare(|spare| spare.id() == id, reason, actions);
+        if self.open.as_ref().is_some_and(|open| open.id() == id) {
+            self.roll(now, reason, actions);
+        }
+    }
+
+    fn find(&mut self, id: SlabId) -> Option<&mut Slab> {
+        let retiring = self.retiring.iter_mut().map(|retiring| &mut retiring.slab);
+        self.open.iter_mut().chain(self.spare.iter_mut()).chain(retiring).find(|slab| slab.id() == id)
+    }
+
+    fn drop_spare(&mut self, unfit: impl Fn(&Slab) -> bool, reason: RollReason, actions: &mut Actions) {
+        if let Some(spare) = self.spare.take_if(|spare| unfit(spare)) {
+            finish(&spare, reason, actions);
+        }
+    }
+
+    fn avoid(&mut self, now: Instant, node: NodeId) {
+        self.avoided.retain(|(other, _)| *other != node);
+        if self.avoided.is_full() {
+            self.avoided.pop_front();
+        }
+        self.avoided.push_back((node, now.after(AVOID_FOR))).expect("room was made");
+    }
+
+    /// Puts the next request for a slab off, longer with each failure in a row: a failure that returns at once must not turn into a
+    /// storm on the slab table.
+    fn pause(&mut self, now: Instant) {
+        let pause = OPEN_PAUSE_MIN.saturating_mul(1 << self.failures.min(16)).min(OPEN_PAUSE_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.open_not_before = self.open_not_before.max(now.after(pause));
+    }
+
+    fn late_at(&self, slab: &Slab) -> Option<Instant> {
+        slab.oldest_outstanding().map(|(sent_at, _)| sent_at.after(self.patience.get()))
+    }
+
+    /// When `slab` is rolled for its age; `None` too while there is no room for one more rolled slab: age can wait.
+    fn aged_at(&self, slab: &Slab) -> Option<Instant> {
+        let room = self.retiring.len() < RETIRING_SLABS_MAX;
+        slab.first_row_at.filter(|_| room).map(|first| first.after(self.config.slab_age_max))
+    }
+
+    fn expires_at(&self) -> Option<Instant> {
+        self.waiting.front().map(|waiting| waiting.since.after(self.config.needle_wait_max))
+    }
+
+    fn wants_slab(&self) -> bool {
+        self.open.is_none() || self.spare.is_none()
+    }
+
+    fn roll_by_time(&mut self, now: Instant, actions: &mut Actions) {
+        let Some(open) = &self.open else { return };
+        if self.late_at(open).is_some_and(|at| at <= now) {
+            let late = open.oldest_outstanding().map_or(FragmentSet::EMPTY, |(_, outstanding)| outstanding);
+            let nodes: heapless::Vec<NodeId, AVOIDED_NODES_MAX> =
+                late.iter().map(|fragment| open.spread.nodes()[usize::from(fragment.get())]).collect();
+            for node in nodes {
+                self.avoid(now, node);
+            }
+            self.roll(now, RollReason::HolderLate, actions);
+        } else if self.aged_at(open).is_some_and(|at| at <= now) {
+            self.roll(now, RollReason::Aged, actions);
+        }
+    }
+
+    /// The open slab gets no more rows. It is sealed only once its last answers are in, or are not waited for any more: a seal at
+    /// once would cut off the copies that are a moment behind, and each would have to be repaired.
+    fn roll(&mut self, now: Instant, reason: RollReason, actions: &mut Actions) {
+        let Some(slab) = self.open.take() else { return };
+        let failed = match reason {
+            RollReason::HolderFailed | RollReason::HolderLate | RollReason::Fenced | RollReason::Unfit => true,
+            RollReason::Full | RollReason::Aged | RollReason::Commanded => false,
+        };
+        if failed && !slab.has_durable_rows() {
+            self.pause(now);
+        }
+        while self.retiring.len() >= RETIRING_SLABS_MAX {
+            self.give_up_oldest(actions);
+        }
+        let patience = (self.patience.get() * RETIRING_PATIENCE_FACTOR).max(RETIRING_PATIENCE_MIN);
+        self.retiring.push_back(Retiring { slab, reason, deadline: now.after(patience) });
+    }
+
+    fn give_up_oldest(&mut self, actions: &mut Actions) {
+        let Some(mut retiring) = self.retiring.pop_front() else { return };
+        let lost = retiring.slab.take_lost(self.config.rule, true);
+        self.put_back(lost, actions);
+        finish(&retiring.slab, retiring.reason, actions);
+    }
+
+    fn retire(&mut self, now: Instant, actions: &mut Actions) {
+        for _ in 0..self.retiring.len() {
+            let Some(mut retiring) = self.retiring.pop_front() else { return };
+            let over = retiring.deadline <= now;
+            let lost = retiring.slab.take_lost(self.config.rule, over);
+            self.put_back(lost, actions);
+            if over || retiring.slab.is_quiet() {
+                finish(&retiring.slab, retiring.reason, actions);
+            } else {
+                self.retiring.push_back(retiring);
+            }
+        }
+    }
+
+    /// Needles of rows that were lost go to the front of the queue, in their order, or fail if they were tried often enough. No
+    /// locator of theirs was given out, so that what is left of them in the old slab is garbage.
+    fn put_back(&mut self, lost: Vec<Waiting>, actions: &mut Actions) {
+        for waiting in lost.into_iter().rev() {
+            if waiting.tries >= self.config.tries_max {
+                let reason = WriteFailure::TriesSpent { tries: waiting.tries };
+                actions.push(Action::Failed { ticket: waiting.needle.ticket, reason });
+            } else {
+                self.waiting.push_front(waiting);
+            }
+        }
+    }
+
+    /// Sends rows while the bounds allow. A row takes what waits now: alone when the slab is idle, up to a full row when the
+    /// rows in flight are many. There is no timer.
+    fn fill(&mut self, now: Instant, actions: &mut Actions) {
+        while let Some(front_len_bytes) = self.waiting.front_padded_len_bytes() {
+            if self.open.is_none() {
+                self.open = self.spare.take();
+            }
+            let Some(open) = &mut self.open else { return };
+            let room_bytes = open.room_bytes(self.config.slab_len_bytes_max, self.config.row_len_bytes_max);
+            if front_len_bytes > room_bytes {
+                if self.retiring.len() >= RETIRING_SLABS_MAX {
+                    return;
+                }
+                self.roll(now, RollReason::Full, actions);
+                self.retire(now, actions);
+            } else if open.may_send(self.config.row_len_bytes_max) {
+                let row = self.waiting.take_row(room_bytes);
+                open.send(now, row, self.config.mutants, actions);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant, actions: &mut Actions) {
+        while self.open.is_none()
+            && self.expires_at().is_some_and(|at| at <= now)
+            && let Some(waiting) = self.waiting.pop_front()
+        {
+            let reason = WriteFailure::NoSlab;
+            actions.push(Action::Failed { ticket: waiting.needle.ticket, reason });
+        }
+    }
+
+    fn request(&mut self, now: Instant, actions: &mut Actions) {
+        if self.open.is_none() {
+            self.open = self.spare.take();
+        }
+        if self.opening || !self.wants_slab() || now < self.open_not_before {
+            return;
+        }
+        self.avoided.retain(|(_, until)| *until > now);
+        let avoid = self.avoided.iter().map(|(node, _)| *node).collect();
+        self.opening = true;
+        actions.push(Action::Open { avoid });
     }
 }
+
+/// Nothing more is done with a slab here: it may be sealed.
+fn finish(slab: &Slab, reason: RollReason, actions: &mut Actions) {
+    actions.push(Action::Roll { slab: slab.id(), epoch: slab.record.epoch, reason });
+}
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
