@@ -304,5 +304,13 @@ impl FragmentGeometry {
     }
 }
 
+/// For fuzzing: makes the checksum of `block` right, whatever is in it.
+pub(crate) fn mend(block: &mut Block) {
+    let identity = KIND.peek(block).and_then(|mut reader| Ok((reader.u128()?, reader.u32()?)));
+    if let Ok((drive, index)) = identity {
+        KIND.finish(block, extent_seed(drive, index));
+    }
+}
+
 #[cfg(test)]
 mod tests;

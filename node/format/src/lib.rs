@@ -11,6 +11,7 @@ pub mod needle;
 pub mod seal_mark;
 pub mod cold;
 pub mod wire;
+pub mod fuzz;
 
 pub use block::Block;
 pub use checksum::FragmentKey;

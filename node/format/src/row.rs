@@ -350,5 +350,29 @@ impl RowHeader {
     }
 }
 
+/// For fuzzing: makes chain and checksum of `block` right, whatever is in it.
+pub(crate) fn mend(block: &mut Block) {
+    let identity = KIND.peek(block).and_then(|mut reader| {
+        let (slab, fragment, _) = (reader.u64()?, reader.u8()?, reader.take(3)?);
+        let (sequence, epoch, offset_bytes) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let (len_bytes, committed_upto, previous_chain) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let fields = RowFields {
+            slab: SlabId::from_bits(slab),
+            fragment: FragmentIndex::new(fragment),
+            epoch: Epoch::new(epoch),
+            sequence: RowSequence::new(sequence),
+            offset_bytes,
+            committed_upto: RowSequence::new(committed_upto),
+            previous_chain,
+        };
+        Ok((fields, len_bytes))
+    });
+    let Ok((fields, len_bytes)) = identity else { return };
+    let crcs_end = BLOCK_CRCS_AT + 4 * (len_bytes / BLOCK_LEN_BYTES).min(ROW_BLOCKS_MAX) as usize;
+    let chain = chain(&fields, len_bytes, &block[BLOCK_CRCS_AT..crcs_end]);
+    block[CHAIN_AT..CHAIN_AT + 4].copy_from_slice(&chain.to_le_bytes());
+    KIND.finish(block, row_header_seed(fields.slab, fields.fragment, fields.sequence.get()));
+}
+
 #[cfg(test)]
 mod tests;

@@ -133,5 +133,12 @@ pub fn choose(
     choose_by(decode(first), decode(second), |mark| mark.epoch)
 }
 
+/// For fuzzing: makes the checksum of `block` right, whatever is in it.
+pub(crate) fn mend(block: &mut Block) {
+    if let Ok(key) = KIND.peek(block).and_then(|mut reader| read_key(&mut reader)) {
+        KIND.finish(block, mark_seed(key));
+    }
+}
+
 #[cfg(test)]
 mod tests;

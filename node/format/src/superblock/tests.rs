@@ -1,0 +1,173 @@
+use super::*;
+use crate::block::BLOCK_LEN;
+use proptest::prelude::*;
+
+fn example() -> Superblock {
+    Superblock {
+        cluster: ClusterId::new(1),
+        drive: DriveId::new(2),
+        incarnation: 3,
+        device_len_bytes: 64 * MIB,
+        extent_len_bytes: EXTENT_LEN_BYTES_MIN,
+    }
+}
+
+fn zero() -> Result<Superblock, FormatError> {
+    Superblock::decode(&[0; BLOCK_LEN])
+}
+
+fn foreign() -> Result<Superblock, FormatError> {
+    Superblock::decode(&[0x55; BLOCK_LEN])
+}
+
+fn torn() -> Result<Superblock, FormatError> {
+    let mut block = example().encode().unwrap();
+    block[40] ^= 1;
+    Superblock::decode(&block)
+}
+
+fn newer() -> Result<Superblock, FormatError> {
+    let mut block = example().encode().unwrap();
+    block[8] = 2;
+    mend(&mut block);
+    Superblock::decode(&block)
+}
+
+fn unreadable() -> Result<Superblock, FormatError> {
+    Err(FormatError::Unreadable { structure: Structure::Superblock })
+}
+
+#[test]
+fn two_equal_copies_make_a_read() {
+    let good = Ok(example());
+    assert_eq!(choose(&[good.clone(), good.clone(), good.clone(), good.clone()]), good_choice());
+    for other in [zero(), foreign(), torn(), unreadable()] {
+        assert_eq!(choose(&[good.clone(), other.clone(), good.clone(), other]), good_choice());
+    }
+}
+
+fn good_choice() -> Result<Superblock, SuperblockError> {
+    Ok(example())
+}
+
+#[test]
+fn one_copy_is_not_believed() {
+    let good = Ok(example());
+    let one = |other: Result<Superblock, FormatError>| choose(&[good.clone(), other.clone(), other.clone(), other]);
+    assert_eq!(one(zero()), Err(SuperblockError::Damaged { valid: 1 }));
+    assert_eq!(one(foreign()), Err(SuperblockError::Damaged { valid: 1 }));
+    assert_eq!(one(torn()), Err(SuperblockError::Damaged { valid: 1 }));
+    assert_eq!(one(unreadable()), Err(SuperblockError::Unreadable { count: 3 }));
+}
+
+#[test]
+fn of_two_pairs_the_later_incarnation_holds() {
+    let old = Ok(example());
+    let new = Ok(Superblock { incarnation: 4, ..example() });
+    for copies in [
+        [old.clone(), old.clone(), new.clone(), new.clone()],
+        [new.clone(), new.clone(), old.clone(), old.clone()],
+        [new.clone(), old.clone(), new.clone(), old.clone()],
+    ] {
+        assert_eq!(choose(&copies).unwrap().incarnation, 4);
+    }
+    // A rewrite cut after its first copy, or in the middle of its second: the old pair still holds.
+    assert_eq!(choose(&[new.clone(), old.clone(), old.clone(), old.clone()]).unwrap().incarnation, 3);
+    assert_eq!(choose(&[new, torn(), old.clone(), old]).unwrap().incarnation, 3);
+}
+
+#[test]
+fn two_pairs_of_different_drives_are_refused() {
+    let one = Ok(example());
+    let other = Ok(Superblock { drive: DriveId::new(9), ..example() });
+    let copies = [one.clone(), one.clone(), other.clone(), other];
+    assert_eq!(choose(&copies), Err(SuperblockError::Damaged { valid: 4 }));
+    let same_incarnation = Ok(Superblock { device_len_bytes: 32 * MIB, ..example() });
+    let copies = [one.clone(), one, same_incarnation.clone(), same_incarnation];
+    assert_eq!(choose(&copies), Err(SuperblockError::Damaged { valid: 4 }));
+}
+
+#[test]
+fn only_four_zero_blocks_are_blank() {
+    assert_eq!(choose(&[zero(), zero(), zero(), zero()]), Err(SuperblockError::Blank));
+    assert_eq!(choose(&[zero(), zero(), zero(), foreign()]), Err(SuperblockError::Foreign));
+    assert_eq!(choose(&[foreign(), foreign(), foreign(), foreign()]), Err(SuperblockError::Foreign));
+    assert_eq!(choose(&[zero(), zero(), zero(), unreadable()]), Err(SuperblockError::Unreadable { count: 1 }));
+    assert_eq!(choose(&[zero(), zero(), zero(), torn()]), Err(SuperblockError::Damaged { valid: 0 }));
+    let all_torn = [torn(), torn(), torn(), torn()];
+    assert_eq!(choose(&all_torn), Err(SuperblockError::Damaged { valid: 0 }));
+}
+
+#[test]
+fn a_newer_copy_anywhere_refuses_the_drive() {
+    let good = Ok(example());
+    let copies = [good.clone(), good.clone(), good, newer()];
+    assert_eq!(choose(&copies), Err(SuperblockError::Version { found: 2, known: 1 }));
+}
+
+#[test]
+fn a_flipped_version_is_damage_and_not_a_newer_version() {
+    let mut block = example().encode().unwrap();
+    block[8] = 2;
+    assert!(matches!(Superblock::decode(&block), Err(FormatError::Checksum { .. })));
+}
+
+#[test]
+fn extent_lengths_in_pairs() {
+    let device = 1 << 30;
+    for right in [EXTENT_LEN_BYTES_MIN, 16 << 20, EXTENT_LEN_BYTES_MAX] {
+        assert!(Layout::new(device, right).is_ok(), "{right}");
+    }
+    for wrong in [0, 4096, EXTENT_LEN_BYTES_MIN / 2, EXTENT_LEN_BYTES_MIN + 4096, EXTENT_LEN_BYTES_MAX * 2, u32::MAX] {
+        assert!(Layout::new(device, wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn device_lengths_in_pairs() {
+    let extent = EXTENT_LEN_BYTES_MIN;
+    let least = 2 * RESERVE_LEN_BYTES + u64::from(extent);
+    assert_eq!(Layout::new(least, extent).unwrap().extent_count(), 1);
+    assert!(Layout::new(least - 4096, extent).is_err());
+    assert!(Layout::new(least + 512, extent).is_err());
+    assert!(Layout::new(DEVICE_LEN_BYTES_MAX, extent).is_ok());
+    assert!(Layout::new(DEVICE_LEN_BYTES_MAX + 4096, extent).is_err());
+    assert!(Layout::new(u64::MAX, extent).is_err());
+    assert!(Layout::superblock_offsets_bytes(2 * RESERVE_LEN_BYTES).is_ok());
+    assert!(Layout::superblock_offsets_bytes(2 * RESERVE_LEN_BYTES - 4096).is_err());
+    assert!(Layout::superblock_offsets_bytes(0).is_err());
+}
+
+#[test]
+fn what_cannot_be_read_back_is_not_written() {
+    assert!(Superblock { extent_len_bytes: 5, ..example() }.encode().is_err());
+    assert!(Superblock { device_len_bytes: MIB, ..example() }.encode().is_err());
+}
+
+proptest! {
+    #[test]
+    fn nothing_overlaps(blocks in 600u64..1 << 30, shift in 0u32..=8) {
+        let device_len_bytes = blocks * 4096;
+        let extent_len_bytes = EXTENT_LEN_BYTES_MIN << shift;
+        let Ok(layout) = Layout::new(device_len_bytes, extent_len_bytes) else { return Ok(()) };
+        let copies = Layout::superblock_offsets_bytes(device_len_bytes).unwrap();
+        let first = layout.extent_offset_bytes(0).unwrap();
+        let last = layout.extent_offset_bytes(layout.extent_count() - 1).unwrap() + u64::from(extent_len_bytes);
+        prop_assert!(copies[0] < copies[1] && copies[1] + 4096 <= first);
+        prop_assert!(last <= copies[2] && copies[2] < copies[3] && copies[3] + 4096 <= device_len_bytes);
+        prop_assert!(copies[2] - last < u64::from(extent_len_bytes), "no room for one more extent");
+        prop_assert_eq!(layout.extent_offset_bytes(layout.extent_count()), None);
+    }
+
+    #[test]
+    fn a_copy_survives_the_round_trip(cluster: u128, drive: u128, incarnation: u32, blocks in 1000u64..1 << 36) {
+        let superblock = Superblock {
+            cluster: ClusterId::new(cluster),
+            drive: DriveId::new(drive),
+            incarnation,
+            device_len_bytes: blocks * 4096,
+            extent_len_bytes: EXTENT_LEN_BYTES_MIN,
+        };
+        prop_assert_eq!(Superblock::decode(&superblock.encode().unwrap()), Ok(superblock));
+    }
+}
