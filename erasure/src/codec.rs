@@ -162,7 +162,8 @@ impl Codec {
     /// Makes the bytes at the positions `range` of the wanted shards, and computes nothing else.
     ///
     /// `present` are the same positions of `k` or more shards (whole shards, or the blocks that were
-    /// read and checked); `range` counts from the start of these slices; each of `wanted` is `range.len()` long.
+    /// read and checked); `range` counts from the start of these slices; each of `wanted` is
+    /// `range.len()` long.
     ///
     /// # Errors
     /// Fewer than `k` present; a shape that does not fit; then no output has been touched.

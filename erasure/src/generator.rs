@@ -69,9 +69,9 @@ const _: () = assert!(SHARD_COUNT_MAX <= DATA_POINT_FIRST && DATA_POINT_FIRST + 
 /// The coefficient of data shard `column` in parity shard `parity`, both counted from 0.
 ///
 /// A Cauchy matrix has cells `1 / (x_row + y_column)` with all points distinct; every square part of
-/// it is invertible (Cauchy's determinant), which makes the code MDS. Multiplying a row or a column by a
-/// constant other than zero keeps that. So column `j` is multiplied by `x_0 + y_j`, which makes the first row ones,
-/// and then each row is divided by its first cell.
+/// it is invertible (Cauchy's determinant), which makes the code MDS. Multiplying a row or a column
+/// by a constant other than zero keeps that. So column `j` is multiplied by `x_0 + y_j`, which makes
+/// the first row ones, and then each row is divided by its first cell.
 fn cauchy_normalised(parity: usize, column: usize) -> u8 {
     let cell = |parity: usize, column: usize| {
         let sum = field::add(parity as u8, (DATA_POINT_FIRST + column) as u8);

@@ -13,7 +13,8 @@
 //!   shuffle. Tables travel with the engine that made them, so no kernel ever sees another's.
 //! - **Parts of the matrix.** [`Operands`] selects rows (parity that a zone holds) and columns
 //!   (sources that a zone holds) of one prepared matrix. A kernel that wants its tables dense
-//!   gathers them once at entry; there are at most [`COEFFICIENT_COUNT_MAX`](crate::limits::COEFFICIENT_COUNT_MAX).
+//!   gathers them once at entry; there are at most
+//!   [`COEFFICIENT_COUNT_MAX`](crate::limits::COEFFICIENT_COUNT_MAX).
 //! - **Accumulate** ([`Write::Add`]), and **verify without stores**.
 
 mod naive;

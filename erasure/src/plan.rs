@@ -80,7 +80,8 @@ impl Plan {
     /// Makes the bytes at the positions `range` of wanted shards, and computes nothing else.
     ///
     /// `sources` are the same positions of all of [`Plan::sources`] (whole shards, or the blocks that
-    /// were read and checked); `range` counts from the start of these slices; each of `wanted` is `range.len()` long.
+    /// were read and checked); `range` counts from the start of these slices; each of `wanted` is
+    /// `range.len()` long.
     ///
     /// # Errors
     /// A shape that does not fit; then no output has been touched.

@@ -16,9 +16,10 @@ use std::ops::ControlFlow;
 /// Rows whose products share a word.
 const LANE_COUNT: usize = 8;
 
-/// Positions summed before anything is written: long enough to spread the cost of finding the
-/// tables, short enough for the sums to stay in registers and on one line of the cache or two.
-const BLOCK_LEN_BYTES: usize = 16;
+/// Positions summed before anything is written. Shorter blocks touch each line of a shard more often:
+/// with many shards at equal offsets the lines have been evicted in between (16 bytes: a fifth slower on
+/// 1 MiB shards than on 4 KiB). Longer ones no longer keep their sums near at hand.
+const BLOCK_LEN_BYTES: usize = 32;
 
 /// Look-up tables in portable Rust, a word at a time.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,7 @@ impl Kernel for Scalar {
         "scalar"
     }
 
-    /// One [`Table`] for each group of [`LANE_COUNT`] rows and each column, group by group.
+    /// One table for each group of eight rows and each column, group by group.
     fn tables(&self, matrix: &Matrix) -> Box<[u64]> {
         let mut tables = Vec::new();
         for row_first in (0..matrix.row_count()).step_by(LANE_COUNT) {

@@ -77,7 +77,8 @@ proptest! {
 
     #[test]
     fn verify_sees_one_wrong_bit_anywhere(
-        (k, m, matrix, _, _) in pattern(), seed in any::<u64>(), len in 1usize..100, shard in any::<Index>(), bit in any::<Index>(),
+        (k, m, matrix, _, _) in pattern(),
+        seed in any::<u64>(), len in 1usize..100, shard in any::<Index>(), bit in any::<Index>(),
     ) {
         let codec = codec(k, m, matrix);
         let mut shards = stripe(&codec, seed, len);
@@ -87,7 +88,7 @@ proptest! {
         prop_assert!(!codec.verify(&slices(&shards)).unwrap());
     }
 
-    /// Sources that are unit rows: a wanted shard that is itself a source is handed through.
+    /// And a wanted shard that is itself a source is handed through.
     #[test]
     fn coefficients_say_what_is_computed((k, m, matrix, present, wanted) in pattern(), seed in any::<u64>()) {
         let codec = codec(k, m, matrix);
