@@ -50,7 +50,11 @@ impl Kind {
     pub(crate) fn peek(self, block: &[u8]) -> Result<Reader<'_>, FormatError> {
         let structure = self.structure;
         if block.len() != BLOCK_LEN {
-            return Err(FormatError::Length { structure, found: block.len() as u64, expected: BLOCK_LEN as u64 });
+            return Err(FormatError::Length {
+                structure,
+                found: block.len() as u64,
+                expected: BLOCK_LEN as u64,
+            });
         }
         if block[..VERSION_AT] != self.magic {
             return Err(if is_zero(block) {

@@ -3,7 +3,7 @@
 //! A seeded checksum is the CRC32C of a short identity followed by the block. A block that was written for another place, or
 //! for an earlier use of this place, is whole in itself and still fails.
 
-use crate::block::BLOCK_LEN;
+use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{FragmentIndex, Generation, SlabId};
 
 /// Which fragment of which layout: what a block on a drive belongs to.
@@ -128,7 +128,7 @@ const fn block_shift() -> [u32; 32] {
         bit += 1;
     }
     let mut shifted_bits = 1;
-    while shifted_bits < 8 * BLOCK_LEN {
+    while shifted_bits < 8 * BLOCK_LEN_BYTES {
         let mut square = [0; 32];
         let mut column = 0;
         while column < 32 {

@@ -149,8 +149,9 @@ pub fn decode(block: &[u8], drive: DriveId, index: u32) -> Result<ExtentState, F
     };
     let fragment = FragmentIndex::new(reader.u8()?);
     let (data, parity) = (reader.u8()?, reader.u8()?);
-    let profile = Profile::new(data, parity)
-        .map_err(|_| reader.field("profile", u64::from(data) << 8 | u64::from(parity), "1 <= k, 1 <= m, k + m <= 32"))?;
+    let profile = Profile::new(data, parity).map_err(|_| {
+        reader.field("profile", u64::from(data) << 8 | u64::from(parity), "1 <= k, 1 <= m, k + m <= 32")
+    })?;
     let header = ExtentHeader {
         drive,
         slab: SlabId::from_bits(reader.u64()?),
@@ -273,7 +274,8 @@ impl FragmentGeometry {
             return Location { ordinal: 0, offset_bytes: self.data_offset_bytes(0) + position };
         };
         let other = u64::from(self.data_capacity(1));
-        let ordinal = u32::try_from(beyond / other).ok().and_then(|full| full.checked_add(1)).unwrap_or(u32::MAX);
+        let ordinal =
+            u32::try_from(beyond / other).ok().and_then(|full| full.checked_add(1)).unwrap_or(u32::MAX);
         let position = u32::try_from(beyond % other).expect("below the capacity of one extent");
         Location { ordinal, offset_bytes: self.data_offset_bytes(ordinal) + position }
     }

@@ -65,7 +65,8 @@ pub fn superblock(data: &[u8]) -> bool {
         assert_eq!(superblock.encode().as_ref().map(|block| &block[..]), Ok(block));
         let layout = superblock.layout().expect("decoding checked it");
         let last = layout.extent_count() - 1;
-        let last_end = layout.extent_offset_bytes(last).map(|start| start + u64::from(layout.extent_len_bytes()));
+        let last_end =
+            layout.extent_offset_bytes(last).map(|start| start + u64::from(layout.extent_len_bytes()));
         assert!(last_end.is_some_and(|end| end + superblock::RESERVE_LEN_BYTES <= layout.device_len_bytes()));
         assert_eq!(layout.extent_offset_bytes(last + 1), None);
         true
@@ -75,7 +76,8 @@ pub fn superblock(data: &[u8]) -> bool {
 /// [`extent::decode`], for the very place that the header names.
 pub fn extent_header(data: &[u8]) -> bool {
     block_target(data, extent::mend, |block| {
-        let Ok((drive, index)) = identity(block, |reader| Ok((DriveId::new(reader.u128()?), reader.u32()?))) else {
+        let Ok((drive, index)) = identity(block, |reader| Ok((DriveId::new(reader.u128()?), reader.u32()?)))
+        else {
             return false;
         };
         let decoded = extent::decode(block, drive, index);
@@ -149,7 +151,8 @@ fn needle_check(data: &[u8]) -> bool {
         && let Ok(plain) = header.span_plain(&span, stored)
     {
         let mut again = Vec::new();
-        let encoded = needle::encode(&header.meta, plain, &mut again).expect("the plaintext is within bounds");
+        let encoded =
+            needle::encode(&header.meta, plain, &mut again).expect("the plaintext is within bounds");
         assert_eq!(again, data[..encoded.len_bytes as usize]);
     }
     true
@@ -196,7 +199,10 @@ pub fn cold_mark(data: &[u8]) -> bool {
             return false;
         };
         assert_eq!(mark.encode().as_ref().map(|block| &block[..]), Ok(block));
-        assert!(u64::from(mark.slice_len_bytes) * u64::from(mark.profile.data_count()) >= u64::from(mark.image_len_bytes));
+        assert!(
+            u64::from(mark.slice_len_bytes) * u64::from(mark.profile.data_count())
+                >= u64::from(mark.image_len_bytes)
+        );
         true
     })
 }

@@ -130,7 +130,12 @@ pub fn encode(meta: &NeedleMeta, plain: &[u8], out: &mut Vec<u8>) -> Result<Enco
     let header_crc32c = encode_header(meta, plain_len_bytes, &frames, out);
     let header_len_bytes = (out.len() - start) as u32;
     out.extend_from_slice(plain);
-    Ok(Encoded { len_bytes: header_len_bytes + plain_len_bytes, header_len_bytes, header_crc32c, plain_len_bytes })
+    Ok(Encoded {
+        len_bytes: header_len_bytes + plain_len_bytes,
+        header_len_bytes,
+        header_crc32c,
+        plain_len_bytes,
+    })
 }
 
 fn encode_header(meta: &NeedleMeta, plain_len_bytes: u32, frames: &[FrameEntry], out: &mut Vec<u8>) -> u32 {
@@ -281,7 +286,11 @@ impl NeedleHeader {
             return Err(reader.field("plain_len_bytes", u64::from(plain_len_bytes), "at most 3 MiB"));
         }
         if frame_count != plain_len_bytes.div_ceil(FRAME_LEN_BYTES) {
-            return Err(reader.field("frame_count", u64::from(frame_count), "one for each 64 KiB of plaintext"));
+            return Err(reader.field(
+                "frame_count",
+                u64::from(frame_count),
+                "one for each 64 KiB of plaintext",
+            ));
         }
         let mut frames = FrameTable::new();
         for index in 0..frame_count {
@@ -297,12 +306,20 @@ impl NeedleHeader {
             }
             if entry.stored_len_bytes != entry.plain_len_bytes {
                 let found = u64::from(entry.stored_len_bytes);
-                return Err(reader.field("frame stored_len_bytes", found, "the plaintext's length, without flags"));
+                return Err(reader.field(
+                    "frame stored_len_bytes",
+                    found,
+                    "the plaintext's length, without flags",
+                ));
             }
             frames.push(entry).expect("frame_count is bounded by the plaintext's length");
         }
         if stored_len_bytes != plain_len_bytes {
-            return Err(reader.field("stored_len_bytes", u64::from(stored_len_bytes), "the sum of the frames"));
+            return Err(reader.field(
+                "stored_len_bytes",
+                u64::from(stored_len_bytes),
+                "the sum of the frames",
+            ));
         }
         reader.end()?;
         let meta = NeedleMeta { class, tenant, bucket, key, version, piece, flags: NeedleFlags::PLAIN };
@@ -417,7 +434,8 @@ pub fn scan_row(payload: &[u8]) -> impl Iterator<Item = Result<(u32, NeedleHeade
 
 /// For fuzzing: makes the header's checksum right where its length lies within `bytes`.
 pub(crate) fn mend(bytes: &mut [u8]) {
-    let Some(header_len) = bytes.get(8..10).map(|len| usize::from(u16::from_le_bytes([len[0], len[1]]))) else {
+    let Some(header_len) = bytes.get(8..10).map(|len| usize::from(u16::from_le_bytes([len[0], len[1]])))
+    else {
         return;
     };
     if let Some(header) = bytes.get_mut(..header_len).filter(|header| header.len() >= FIXED_LEN) {

@@ -57,11 +57,17 @@ impl RowFields {
             return field("sequence", sequence, "below 65536");
         }
         let block = self.offset_bytes / BLOCK_LEN_BYTES;
-        if !self.offset_bytes.is_multiple_of(BLOCK_LEN_BYTES) || self.offset_bytes > SLAB_LEN_BYTES_MAX - len_bytes {
+        if !self.offset_bytes.is_multiple_of(BLOCK_LEN_BYTES)
+            || self.offset_bytes > SLAB_LEN_BYTES_MAX - len_bytes
+        {
             return field("offset_bytes", self.offset_bytes, "whole blocks, the row inside 256 MiB");
         }
         if block < sequence || (sequence == 0 && block != 0) {
-            return field("offset_bytes", self.offset_bytes, "at least one block a row before, none before the first");
+            return field(
+                "offset_bytes",
+                self.offset_bytes,
+                "at least one block a row before, none before the first",
+            );
         }
         if self.committed_upto > self.sequence {
             return field("committed_upto", self.committed_upto.get(), "at most this row's sequence");
@@ -136,7 +142,11 @@ fn chain(fields: &RowFields, len_bytes: u32, block_crcs: &[u8]) -> u32 {
 pub fn encode_in_place(fields: &RowFields, row: &mut [u8]) -> Result<u32, FormatError> {
     let structure = KIND.structure;
     let Some((header, payload)) = row.split_at_mut_checked(BLOCK_LEN) else {
-        return Err(FormatError::Length { structure, found: row.len() as u64, expected: 2 * BLOCK_LEN as u64 });
+        return Err(FormatError::Length {
+            structure,
+            found: row.len() as u64,
+            expected: 2 * BLOCK_LEN as u64,
+        });
     };
     let len_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     fields.check(len_bytes)?;

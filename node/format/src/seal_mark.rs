@@ -109,7 +109,11 @@ pub(crate) fn read_key(reader: &mut crate::block::Reader<'_>) -> Result<Fragment
     })
 }
 
-pub(crate) fn check_key(structure: Structure, found: FragmentKey, key: FragmentKey) -> Result<(), FormatError> {
+pub(crate) fn check_key(
+    structure: Structure,
+    found: FragmentKey,
+    key: FragmentKey,
+) -> Result<(), FormatError> {
     let misplaced = |field| Err(FormatError::Misplaced { structure, field });
     if found.slab != key.slab {
         return misplaced("slab");

@@ -98,7 +98,8 @@ impl Layout {
     /// `Field` where the extent length is no power of two within the limits, or the device is not a multiple of a block,
     /// above 256 TiB, or too small for the reserves and one extent.
     pub fn new(device_len_bytes: u64, extent_len_bytes: u32) -> Result<Self, FormatError> {
-        let field = |field, found, expected| FormatError::Field { structure: KIND.structure, field, found, expected };
+        let field =
+            |field, found, expected| FormatError::Field { structure: KIND.structure, field, found, expected };
         if !extent_len_bytes.is_power_of_two()
             || !(EXTENT_LEN_BYTES_MIN..=EXTENT_LEN_BYTES_MAX).contains(&extent_len_bytes)
         {
@@ -141,7 +142,8 @@ impl Layout {
 
     /// Where extent `index` begins on the device; `None` where there is no such extent.
     pub fn extent_offset_bytes(&self, index: u32) -> Option<u64> {
-        (index < self.extent_count()).then(|| RESERVE_LEN_BYTES + u64::from(index) * u64::from(self.extent_len_bytes))
+        (index < self.extent_count())
+            .then(|| RESERVE_LEN_BYTES + u64::from(index) * u64::from(self.extent_len_bytes))
     }
 }
 

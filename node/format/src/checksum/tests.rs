@@ -1,8 +1,13 @@
 use super::*;
+use crate::block::BLOCK_LEN;
 use proptest::prelude::*;
 
 fn key() -> FragmentKey {
-    FragmentKey { slab: SlabId::from_bits(7), fragment: FragmentIndex::new(3), generation: Generation::new(2) }
+    FragmentKey {
+        slab: SlabId::from_bits(7),
+        fragment: FragmentIndex::new(3),
+        generation: Generation::new(2),
+    }
 }
 
 #[test]

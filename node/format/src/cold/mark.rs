@@ -110,7 +110,11 @@ impl ColdMark {
             return field("image_len_bytes", image, "whole blocks, at most 256 MiB");
         }
         if self.slice_len_bytes != slice_len(image, self.profile.data_count()) {
-            return field("slice_len_bytes", self.slice_len_bytes, "the image's length over k, in whole blocks");
+            return field(
+                "slice_len_bytes",
+                self.slice_len_bytes,
+                "the image's length over k, in whole blocks",
+            );
         }
         if self.rows > image / BLOCK_LEN_BYTES || (self.rows == 0) != (image == 0) {
             return field("rows", self.rows, "at least one block a row, and rows where there is an image");

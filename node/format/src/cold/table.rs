@@ -104,7 +104,12 @@ impl ChecksumTable {
         let entries = self.entries.len().saturating_add(more) as u64;
         if entries > u64::from(ENTRIES_MAX) {
             let expected = "at most 65536";
-            return Err(FormatError::Field { structure: STRUCTURE, field: "entries", found: entries, expected });
+            return Err(FormatError::Field {
+                structure: STRUCTURE,
+                field: "entries",
+                found: entries,
+                expected,
+            });
         }
         Ok(())
     }
@@ -168,11 +173,18 @@ fn block_crc32c(key: FragmentKey, index: u32, block: &[u8]) -> u32 {
     extend(extend(table_block_seed(key, index), &block[..CRC_AT]), &block[ENTRIES_AT..])
 }
 
-fn verify(key: FragmentKey, first: u32, entries: &[u32], position_bytes: u32, bytes: &[u8]) -> Result<(), BadPosition> {
+fn verify(
+    key: FragmentKey,
+    first: u32,
+    entries: &[u32],
+    position_bytes: u32,
+    bytes: &[u8],
+) -> Result<(), BadPosition> {
     let positions = (0u64..).map(|index| u64::from(position_bytes) + index * u64::from(BLOCK_LEN_BYTES));
     for (position, block) in positions.zip(bytes.chunks(BLOCK_LEN)) {
         let position_bytes = u32::try_from(position).unwrap_or(u32::MAX);
-        let entry = (position_bytes / BLOCK_LEN_BYTES).checked_sub(first).and_then(|at| entries.get(at as usize));
+        let entry =
+            (position_bytes / BLOCK_LEN_BYTES).checked_sub(first).and_then(|at| entries.get(at as usize));
         let whole = position_bytes.is_multiple_of(BLOCK_LEN_BYTES) && block.len() == BLOCK_LEN;
         let found = if whole { fragment_block(key, position_bytes, block) } else { 0 };
         if !whole || entry != Some(&found) {
@@ -196,7 +208,12 @@ impl TableBlock {
     ///
     /// # Errors
     /// What is wrong with it; a block of another fragment, layout or place fails by its checksum.
-    pub fn decode(key: FragmentKey, slice_len_bytes: u32, index: u32, block: &[u8]) -> Result<Self, FormatError> {
+    pub fn decode(
+        key: FragmentKey,
+        slice_len_bytes: u32,
+        index: u32,
+        block: &[u8],
+    ) -> Result<Self, FormatError> {
         if block.len() != BLOCK_LEN {
             let (found, expected) = (block.len() as u64, BLOCK_LEN as u64);
             return Err(FormatError::Length { structure: STRUCTURE, found, expected });

@@ -27,7 +27,9 @@ fn free_and_never_used_are_free() {
 fn an_error_is_not_free() {
     assert!(decode(&[0xA5; BLOCK_LEN], DRIVE, 9).is_err());
     assert!(decode(&[], DRIVE, 9).is_err());
-    for (mut block, at) in [(free_block(DRIVE, 9), 36), (example().encode(9).unwrap(), 40), (free_block(DRIVE, 9), 4095)] {
+    for (mut block, at) in
+        [(free_block(DRIVE, 9), 36), (example().encode(9).unwrap(), 40), (free_block(DRIVE, 9), 4095)]
+    {
         block[at] ^= 0x80;
         assert!(matches!(decode(&block, DRIVE, 9), Err(FormatError::Checksum { .. })));
     }
@@ -58,7 +60,10 @@ fn limits_in_pairs() {
     let coded = ExtentHeader { profile: Profile::new(7, 5).unwrap(), ..example() };
     assert!(refused(coded), "hot fragments are copies");
     assert!(!refused(ExtentHeader { kind: ExtentKind::Cold, ..coded }));
-    assert!(!refused(ExtentHeader { kind: ExtentKind::Cold, ..example() }), "a sealed copy may be kept as cold");
+    assert!(
+        !refused(ExtentHeader { kind: ExtentKind::Cold, ..example() }),
+        "a sealed copy may be kept as cold"
+    );
 }
 
 #[test]
@@ -100,7 +105,9 @@ fn positions_that_no_fragment_has_do_not_panic() {
 fn only_extent_lengths_that_drives_have() {
     assert!(FragmentGeometry::for_extent_len(EXTENT_LEN_BYTES_MIN).is_ok());
     assert!(FragmentGeometry::for_extent_len(EXTENT_LEN_BYTES_MAX).is_ok());
-    for wrong in [0, 4096, EXTENT_LEN_BYTES_MIN / 2, EXTENT_LEN_BYTES_MIN + 1, EXTENT_LEN_BYTES_MAX * 2, u32::MAX] {
+    for wrong in
+        [0, 4096, EXTENT_LEN_BYTES_MIN / 2, EXTENT_LEN_BYTES_MIN + 1, EXTENT_LEN_BYTES_MAX * 2, u32::MAX]
+    {
         assert!(FragmentGeometry::for_extent_len(wrong).is_err(), "{wrong}");
     }
 }

@@ -14,7 +14,7 @@ fn meta() -> NeedleMeta {
 }
 
 fn plain(len: usize) -> Vec<u8> {
-    (0..len).map(|index| ((index * 31 >> 3) + (index >> 16)) as u8).collect()
+    (0..len).map(|index| (((index * 31) >> 3) + (index >> 16)) as u8).collect()
 }
 
 fn needle(len: usize) -> (Encoded, Vec<u8>) {
@@ -103,7 +103,8 @@ fn the_largest_needle_fits_a_row_and_its_header_a_block() {
     let encoded = encode(&meta, &plain(NEEDLE_PLAIN_LEN_BYTES_MAX as usize), &mut out).unwrap();
     assert_eq!(encoded.header_len_bytes as usize, HEADER_LEN_MAX);
     assert!(encoded.len_bytes <= strongroom_types::limits::ROW_LEN_BYTES_MAX);
-    let header = NeedleHeader::decode(&out[..NEEDLE_HEADER_LEN_BYTES_MAX as usize], encoded.header_crc32c).unwrap();
+    let header =
+        NeedleHeader::decode(&out[..NEEDLE_HEADER_LEN_BYTES_MAX as usize], encoded.header_crc32c).unwrap();
     assert_eq!(header.frames.len() as u32, NEEDLE_FRAMES_MAX);
 
     let before = out.len();

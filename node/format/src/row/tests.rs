@@ -23,7 +23,8 @@ fn row(fields: &RowFields, blocks: usize) -> Result<(u32, Vec<u8>), FormatError>
 #[test]
 fn a_row_reads_back() {
     let (chain, bytes) = row(&fields(), 3).unwrap();
-    let header = decode_expected(&bytes[..BLOCK_LEN], fields().slab, fields().fragment, fields().sequence).unwrap();
+    let header =
+        decode_expected(&bytes[..BLOCK_LEN], fields().slab, fields().fragment, fields().sequence).unwrap();
     assert_eq!(header.fields(), fields());
     assert_eq!(header.chain, chain);
     assert_eq!(header.len_bytes, 3 * BLOCK_LEN_BYTES);
@@ -71,7 +72,12 @@ fn stale_and_misdirected_headers_fail() {
     let (_, bytes) = row(&fields(), 1).unwrap();
     let block = &bytes[..BLOCK_LEN];
     let expect = |slab, fragment, sequence| {
-        decode_expected(block, SlabId::from_bits(slab), FragmentIndex::new(fragment), RowSequence::new(sequence))
+        decode_expected(
+            block,
+            SlabId::from_bits(slab),
+            FragmentIndex::new(fragment),
+            RowSequence::new(sequence),
+        )
     };
     let misplaced = |field| Err(FormatError::Misplaced { structure: Structure::RowHeader, field });
     assert!(expect(11, 1, 3).is_ok());
@@ -109,7 +115,10 @@ fn the_first_bad_block_is_named() {
         let mut rotten = payload.to_vec();
         rotten[block * BLOCK_LEN + 100] ^= 4;
         assert_eq!(bad(&rotten), block as u32);
-        assert_eq!(header.verify_blocks(block as u32, &rotten[block * BLOCK_LEN..]).unwrap_err().block, block as u32);
+        assert_eq!(
+            header.verify_blocks(block as u32, &rotten[block * BLOCK_LEN..]).unwrap_err().block,
+            block as u32
+        );
     }
     assert_eq!(bad(&payload[..3 * BLOCK_LEN]), 3, "a missing block");
     assert_eq!(bad(&payload[..4 * BLOCK_LEN - 1]), 3, "a short block");

@@ -1,8 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
-const KEY: FragmentKey =
-    FragmentKey { slab: SlabId::from_bits(3), fragment: FragmentIndex::new(1), generation: Generation::new(2) };
+const KEY: FragmentKey = FragmentKey {
+    slab: SlabId::from_bits(3),
+    fragment: FragmentIndex::new(1),
+    generation: Generation::new(2),
+};
 
 fn mark(epoch: u32, settled: bool) -> SealMark {
     SealMark {
@@ -24,11 +27,9 @@ const ZERO: Block = [0; BLOCK_LEN];
 
 #[test]
 fn the_higher_epoch_then_the_settled_one_holds() {
-    for (older, newer) in [
-        (mark(2, false), mark(3, false)),
-        (mark(2, true), mark(3, false)),
-        (mark(3, false), mark(3, true)),
-    ] {
+    for (older, newer) in
+        [(mark(2, false), mark(3, false)), (mark(2, true), mark(3, false)), (mark(3, false), mark(3, true))]
+    {
         let (old, new) = (block(older), block(newer));
         let choice = choose(Ok(&old), Ok(&new), KEY);
         assert_eq!((choice.mark, choice.next, choice.damaged), (Some(newer), MarkSlot::First, None));
@@ -58,7 +59,7 @@ fn a_rewrite_torn_at_any_sector_leaves_the_older_mark() {
         assert_eq!(choice.mark, Some(new), "{written} sectors");
     }
     let mut torn = stale;
-    torn[..40].copy_from_slice(&block(new)[..40]);
+    torn[..20].copy_from_slice(&block(new)[..20]);
     let choice = choose(Ok(&block(old)), Ok(&torn), KEY);
     assert_eq!((choice.mark, choice.next), (Some(old), MarkSlot::Second));
     assert!(matches!(choice.damaged, Some(FormatError::Checksum { .. })));

@@ -53,7 +53,8 @@ fn good_choice() -> Result<Superblock, SuperblockError> {
 #[test]
 fn one_copy_is_not_believed() {
     let good = Ok(example());
-    let one = |other: Result<Superblock, FormatError>| choose(&[good.clone(), other.clone(), other.clone(), other]);
+    let one =
+        |other: Result<Superblock, FormatError>| choose(&[good.clone(), other.clone(), other.clone(), other]);
     assert_eq!(one(zero()), Err(SuperblockError::Damaged { valid: 1 }));
     assert_eq!(one(foreign()), Err(SuperblockError::Damaged { valid: 1 }));
     assert_eq!(one(torn()), Err(SuperblockError::Damaged { valid: 1 }));
@@ -92,7 +93,10 @@ fn only_four_zero_blocks_are_blank() {
     assert_eq!(choose(&[zero(), zero(), zero(), zero()]), Err(SuperblockError::Blank));
     assert_eq!(choose(&[zero(), zero(), zero(), foreign()]), Err(SuperblockError::Foreign));
     assert_eq!(choose(&[foreign(), foreign(), foreign(), foreign()]), Err(SuperblockError::Foreign));
-    assert_eq!(choose(&[zero(), zero(), zero(), unreadable()]), Err(SuperblockError::Unreadable { count: 1 }));
+    assert_eq!(
+        choose(&[zero(), zero(), zero(), unreadable()]),
+        Err(SuperblockError::Unreadable { count: 1 })
+    );
     assert_eq!(choose(&[zero(), zero(), zero(), torn()]), Err(SuperblockError::Damaged { valid: 0 }));
     let all_torn = [torn(), torn(), torn(), torn()];
     assert_eq!(choose(&all_torn), Err(SuperblockError::Damaged { valid: 0 }));
@@ -118,7 +122,9 @@ fn extent_lengths_in_pairs() {
     for right in [EXTENT_LEN_BYTES_MIN, 16 << 20, EXTENT_LEN_BYTES_MAX] {
         assert!(Layout::new(device, right).is_ok(), "{right}");
     }
-    for wrong in [0, 4096, EXTENT_LEN_BYTES_MIN / 2, EXTENT_LEN_BYTES_MIN + 4096, EXTENT_LEN_BYTES_MAX * 2, u32::MAX] {
+    for wrong in
+        [0, 4096, EXTENT_LEN_BYTES_MIN / 2, EXTENT_LEN_BYTES_MIN + 4096, EXTENT_LEN_BYTES_MAX * 2, u32::MAX]
+    {
         assert!(Layout::new(device, wrong).is_err(), "{wrong}");
     }
 }

@@ -49,7 +49,12 @@ impl EnvelopeHeader {
     ///
     /// # Errors
     /// `Length` where the frame is above a bound of the wire: it must not be sent.
-    pub fn for_frame(kind: FrameKind, request_id: u64, deadline_ms: u32, frame: &Frame) -> Result<Self, FormatError> {
+    pub fn for_frame(
+        kind: FrameKind,
+        request_id: u64,
+        deadline_ms: u32,
+        frame: &Frame,
+    ) -> Result<Self, FormatError> {
         frame.check_bounds()?;
         Ok(Self {
             kind,
@@ -121,7 +126,11 @@ impl EnvelopeHeader {
             return Err(reader.field("head_len_bytes", u64::from(header.head_len_bytes), "at most 8 MiB"));
         }
         if header.payload_len_bytes > WIRE_PAYLOAD_LEN_BYTES_MAX {
-            return Err(reader.field("payload_len_bytes", u64::from(header.payload_len_bytes), "at most 4 MiB"));
+            return Err(reader.field(
+                "payload_len_bytes",
+                u64::from(header.payload_len_bytes),
+                "at most 4 MiB",
+            ));
         }
         Ok(header)
     }

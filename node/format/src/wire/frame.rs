@@ -50,7 +50,11 @@ impl Frame {
     pub fn check_bounds(&self) -> Result<(), FormatError> {
         let bounded = |structure, found: usize, bound: u32| {
             if found as u64 > u64::from(bound) {
-                return Err(FormatError::Length { structure, found: found as u64, expected: u64::from(bound) });
+                return Err(FormatError::Length {
+                    structure,
+                    found: found as u64,
+                    expected: u64::from(bound),
+                });
             }
             Ok(())
         };
@@ -62,8 +66,8 @@ impl Frame {
         let structure = Structure::FrameHead;
         self.check_bounds()?;
         // serde takes no more memory ahead than 1 MiB for a length it is told, so a lying length costs little.
-        let (message, rest) =
-            postcard::take_from_bytes(&self.head).map_err(|source| FormatError::Message { structure, source })?;
+        let (message, rest) = postcard::take_from_bytes(&self.head)
+            .map_err(|source| FormatError::Message { structure, source })?;
         if !rest.is_empty() {
             let found = self.head.len() as u64;
             return Err(FormatError::Length { structure, found, expected: found - rest.len() as u64 });

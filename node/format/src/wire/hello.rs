@@ -54,7 +54,11 @@ impl Hello {
         let mut reader = Reader::new(STRUCTURE, &bytes[MAGIC.len()..CRC_AT]);
         let version = reader.u16()?;
         if version != envelope::VERSION {
-            return Err(FormatError::Version { structure: STRUCTURE, found: version, known: envelope::VERSION });
+            return Err(FormatError::Version {
+                structure: STRUCTURE,
+                found: version,
+                known: envelope::VERSION,
+            });
         }
         reader.zero(2)?;
         Ok(Self { cluster: ClusterId::new(reader.u128()?), node: NodeId::new(reader.u64()?) })

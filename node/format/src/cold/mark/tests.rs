@@ -1,4 +1,6 @@
 use super::*;
+use crate::extent::MarkSlot;
+use crate::seal_mark::SealMark;
 use proptest::prelude::*;
 
 const MIB: u32 = 1 << 20;
@@ -71,9 +73,6 @@ fn the_mark_of_another_layout_is_misplaced() {
     // A hot fragment's mark in the same slot is something else.
     assert!(matches!(SealMark::decode(&block, key), Err(FormatError::NotThis { .. })));
 }
-
-use crate::extent::MarkSlot;
-use crate::seal_mark::SealMark;
 
 #[test]
 fn a_whole_mark_in_either_slot_is_found() {

@@ -3,8 +3,11 @@ use crate::checksum::{crc32c, fragment_block_from_plain};
 use proptest::prelude::*;
 use strongroom_types::{FragmentIndex, Generation, SlabId};
 
-const KEY: FragmentKey =
-    FragmentKey { slab: SlabId::from_bits(3), fragment: FragmentIndex::new(1), generation: Generation::new(2) };
+const KEY: FragmentKey = FragmentKey {
+    slab: SlabId::from_bits(3),
+    fragment: FragmentIndex::new(1),
+    generation: Generation::new(2),
+};
 
 fn slice(blocks: usize) -> Vec<u8> {
     (0..blocks * BLOCK_LEN).map(|index| (index / 11 + index / BLOCK_LEN) as u8).collect()
@@ -60,7 +63,10 @@ fn blocks_of_the_table_are_bound_to_fragment_layout_and_place() {
     assert!(matches!(TableBlock::decode(KEY, slice_len_bytes, 0, second), Err(FormatError::Checksum { .. })));
     assert!(TableBlock::decode(KEY, slice_len_bytes, 1, second).is_ok());
     assert!(TableBlock::decode(KEY, slice_len_bytes + 4096, 1, second).is_err(), "a slice of another length");
-    assert!(matches!(TableBlock::decode(KEY, slice_len_bytes, 0, &[0; BLOCK_LEN]), Err(FormatError::Zero { .. })));
+    assert!(matches!(
+        TableBlock::decode(KEY, slice_len_bytes, 0, &[0; BLOCK_LEN]),
+        Err(FormatError::Zero { .. })
+    ));
 }
 
 #[test]

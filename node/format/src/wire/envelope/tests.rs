@@ -15,23 +15,34 @@ fn a_header_fits_its_frame_only() {
     let header = EnvelopeHeader::decode(&header().encode()).unwrap();
     assert_eq!(header.check(&frame()), Ok(()));
     let rotten = Frame { payload: Bytes::from_static(b"pAyload"), ..frame() };
-    assert!(matches!(header.check(&rotten), Err(FormatError::Checksum { structure: Structure::FramePayload, .. })));
+    assert!(matches!(
+        header.check(&rotten),
+        Err(FormatError::Checksum { structure: Structure::FramePayload, .. })
+    ));
     let short = Frame { payload: Bytes::from_static(b"payloa"), ..frame() };
-    assert!(matches!(header.check(&short), Err(FormatError::Length { structure: Structure::FramePayload, .. })));
+    assert!(matches!(
+        header.check(&short),
+        Err(FormatError::Length { structure: Structure::FramePayload, .. })
+    ));
     let other = Frame { head: Bytes::from_static(&[1]), ..frame() };
-    assert!(matches!(header.check(&other), Err(FormatError::Checksum { structure: Structure::FrameHead, .. })));
+    assert!(matches!(
+        header.check(&other),
+        Err(FormatError::Checksum { structure: Structure::FrameHead, .. })
+    ));
 }
 
 #[test]
 fn lengths_above_the_bounds_are_refused_before_anyone_allocates() {
     let accepted = |head_len_bytes, payload_len_bytes| {
-        EnvelopeHeader::decode(&EnvelopeHeader { head_len_bytes, payload_len_bytes, ..header() }.encode()).is_ok()
+        EnvelopeHeader::decode(&EnvelopeHeader { head_len_bytes, payload_len_bytes, ..header() }.encode())
+            .is_ok()
     };
     assert!(accepted(WIRE_HEAD_LEN_BYTES_MAX, WIRE_PAYLOAD_LEN_BYTES_MAX));
     assert!(!accepted(WIRE_HEAD_LEN_BYTES_MAX + 1, 0));
     assert!(!accepted(0, WIRE_PAYLOAD_LEN_BYTES_MAX + 1));
     assert!(!accepted(u32::MAX, u32::MAX));
-    let long = Frame { head: Bytes::new(), payload: Bytes::from(vec![0; WIRE_PAYLOAD_LEN_BYTES_MAX as usize + 1]) };
+    let long =
+        Frame { head: Bytes::new(), payload: Bytes::from(vec![0; WIRE_PAYLOAD_LEN_BYTES_MAX as usize + 1]) };
     assert!(EnvelopeHeader::for_frame(FrameKind::Response, 1, 0, &long).is_err());
 }
 

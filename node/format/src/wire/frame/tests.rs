@@ -30,7 +30,10 @@ fn bounds_in_pairs() {
     assert!(matches!(head.check_bounds(), Err(FormatError::Length { structure: Structure::FrameHead, .. })));
     assert!(head.decode_request().is_err());
     let payload = frame(1, WIRE_PAYLOAD_LEN_BYTES_MAX + 1);
-    assert!(matches!(payload.check_bounds(), Err(FormatError::Length { structure: Structure::FramePayload, .. })));
+    assert!(matches!(
+        payload.check_bounds(),
+        Err(FormatError::Length { structure: Structure::FramePayload, .. })
+    ));
     assert!(payload.decode_request().is_err());
     assert!(frame(1, 0).decode_request().is_ok(), "one zero byte is a ping");
 }

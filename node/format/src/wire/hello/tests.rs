@@ -10,5 +10,8 @@ fn a_hello_of_another_version_is_told_from_a_damaged_one() {
     let crc = crc32c(&bytes[..CRC_AT]);
     bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     assert!(matches!(Hello::decode(&bytes), Err(FormatError::Version { found: 2, known: 1, .. })));
-    assert!(matches!(Hello::decode(b"GET / HTTP/1.1\r\nHost: strongroom.test\r\n\r\n"), Err(FormatError::NotThis { .. })));
+    assert!(matches!(
+        Hello::decode(b"GET / HTTP/1.1\r\nHost: strongroom.tst\r\n\r\n"),
+        Err(FormatError::NotThis { .. })
+    ));
 }

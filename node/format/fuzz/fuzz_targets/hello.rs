@@ -1,0 +1,7 @@
+//! Fuzzes `strongroom_format::fuzz::hello`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    strongroom_format::fuzz::hello(data);
+});
