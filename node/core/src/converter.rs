@@ -1,9 +1,17 @@
 //! From copies to a cold layout: who computes which fragments, and when the new layout may be proposed.
+//!
+//! In each zone one node reads a whole copy and computes only the fragments that its own zone will hold, so that nothing crosses
+//! zones where each has its copy. Offsets in the image stay: locators do not change. When to convert a slab is decided elsewhere.
 
-use crate::placement;
-use strongroom_format::wire::message::{Encode, Free};
+use crate::fragment_set::FragmentSet;
+use crate::placement::{self, ColdPlacement, place_cold};
+use crate::planner::cold_profile;
+use strongroom_format::wire::message::{Encode, FragmentAddress, Free};
 use strongroom_types::limits::FRAGMENTS_MAX;
-use strongroom_types::{ClusterView, Generation, Holders, NodeId, Profile, SlabId, SlabRecord};
+use strongroom_types::{
+    ClusterView, DriveId, FragmentIndex, Generation, Health, Holders, NodeId, Profile, SlabId, SlabRecord,
+    SlabState,
+};
 
 /// One zone's share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,19 +70,92 @@ pub enum NotNow {
 /// # Errors
 /// It cannot or need not be converted now.
 pub fn plan(record: &SlabRecord, view: &ClusterView, seed: u64) -> Result<ConvertPlan, NotNow> {
-    todo!()
+    let SlabState::Sealed(sealed) = &record.state else { return Err(NotNow::NotSealed) };
+    if !record.profile.is_copies() {
+        return Err(NotNow::AlreadyCold);
+    }
+    if sealed.rows == 0 {
+        return Err(NotNow::Empty);
+    }
+    let copies = whole_copies(record, sealed.missing, view);
+    if copies.is_empty() {
+        return Err(NotNow::NoSource);
+    }
+    let profile = cold_profile(view).ok_or(NotNow::NoProfile)?;
+    let ColdPlacement { holders, nodes_shared } = place_cold(view, profile, &record.holders, seed)?;
+    let generation = record.generation.next();
+
+    let targets: Vec<Target> = (0..)
+        .zip(&holders)
+        .map(|(index, holder)| (FragmentIndex::new(index), holder.node, holder.drive))
+        .collect();
+    let mut tasks = Vec::new();
+    for zone in view.zones() {
+        let in_zone = |node: NodeId| view.zone_of(node) == Some(zone);
+        let targets: Vec<Target> = targets.iter().copied().filter(|(_, node, _)| in_zone(*node)).collect();
+        let Some((_, first_target, _)) = targets.first() else { continue };
+        let local_copy = copies.iter().find(|(node, _, _)| in_zone(*node));
+        let node = local_copy.map_or(*first_target, |(node, _, _)| *node);
+        let mut sources = copies.clone();
+        // Stable: among equally near ones the order of the fragments stays.
+        sources.sort_by_key(|(source, _, _)| (*source != node, !in_zone(*source)));
+        let encode = Encode {
+            slab: record.slab,
+            source_generation: record.generation,
+            sources,
+            generation,
+            profile,
+            image_len_bytes: sealed.len_bytes,
+            rows: sealed.rows,
+            root_crc32c: sealed.root_crc32c,
+            epoch: record.epoch,
+            targets,
+        };
+        tasks.push(EncodeTask { node, encode });
+    }
+    let encoded: usize = tasks.iter().map(|task| task.encode.targets.len()).sum();
+    assert_eq!(encoded, holders.len(), "every fragment is computed once");
+    let (slab, source_generation) = (record.slab, record.generation);
+    Ok(ConvertPlan { slab, source_generation, generation, profile, holders, nodes_shared, tasks })
+}
+
+/// Where a fragment is to go.
+type Target = (FragmentIndex, NodeId, DriveId);
+
+/// Whole copies on nodes that answer.
+fn whole_copies(
+    record: &SlabRecord,
+    missing: u32,
+    view: &ClusterView,
+) -> Vec<(NodeId, DriveId, FragmentIndex)> {
+    let missing = FragmentSet::from_mask(missing);
+    let copies = (0..).map(FragmentIndex::new).zip(&record.holders);
+    let whole = copies.filter(|(fragment, holder)| {
+        !missing.contains(*fragment) && view.node(holder.node).is_some_and(|node| node.health == Health::Up)
+    });
+    whole.map(|(fragment, holder)| (holder.node, holder.drive, fragment)).collect()
 }
 
 /// The fragments of a superseded layout, each with the node to tell. Only to be sent once the superseding record is committed and the
 /// grace time has passed; a `Free` names its generation, so that it never meets the new layout.
 pub fn free_list(superseded: &SlabRecord) -> impl Iterator<Item = (NodeId, Free)> + '_ {
-    std::iter::empty()
+    (0..).zip(&superseded.holders).map(|(index, holder)| {
+        let address = FragmentAddress {
+            drive: holder.drive,
+            slab: superseded.slab,
+            fragment: FragmentIndex::new(index),
+            generation: superseded.generation,
+        };
+        (holder.node, Free { address })
+    })
 }
 
 /// A conversion under way: collects what the encoders answer.
 #[derive(Debug)]
 pub struct Conversion {
     plan: ConvertPlan,
+    /// One for each task of the plan, `None` until it has answered.
+    answers: Vec<Option<Encoded>>,
 }
 
 /// What an encoder answered.
@@ -96,7 +177,7 @@ pub enum Progress {
     Pending,
     /// All fragments are durable: propose this.
     Relayout(Relayout),
-    /// Leave the slab as it is and try later. Nothing is freed now: a retry writes over what is there, and what stays unknown to the
+    /// All encoders have answered, not all well: leave the slab as it is and try later. Nothing is freed now: a retry writes over what is there, and what stays unknown to the
     /// slab table is freed after its quarantine.
     Abandon,
 }
@@ -121,7 +202,8 @@ pub struct Relayout {
 impl Conversion {
     /// Begins; the shell sends each task of the plan.
     pub fn new(plan: ConvertPlan) -> Self {
-        Self { plan }
+        let answers = plan.tasks.iter().map(|_| None).collect();
+        Self { plan, answers }
     }
 
     /// The plan.
@@ -129,8 +211,45 @@ impl Conversion {
         &self.plan
     }
 
-    /// Takes the answer to task `task` (its index in the plan). A second answer to one task changes nothing.
+    /// Takes the answer to task `task` (its index in the plan; a call that was not answered is `Failed`) and says where the conversion
+    /// stands. A second answer to one task changes nothing. An attempt with a failed encoder goes on until the others have
+    /// answered too: a retry would get in their way.
     pub fn answer(&mut self, task: usize, answer: Encoded) -> Progress {
-        todo!()
+        let targets = self.plan.tasks.get(task).map(|task| task.encode.targets.len());
+        if let Some(slot @ None) = self.answers.get_mut(task) {
+            *slot = Some(match answer {
+                Encoded::Done { tables_crc32c } if Some(tables_crc32c.len()) == targets => {
+                    Encoded::Done { tables_crc32c }
+                }
+                Encoded::Done { .. } | Encoded::Failed => Encoded::Failed,
+            });
+        }
+        self.progress()
+    }
+
+    /// Where the conversion stands.
+    pub fn progress(&self) -> Progress {
+        if self.answers.iter().any(Option::is_none) {
+            return Progress::Pending;
+        }
+        let mut table_crc32c = heapless::Vec::new();
+        table_crc32c.resize(self.plan.holders.len(), 0).expect("as many as holders");
+        for (task, answer) in self.plan.tasks.iter().zip(&self.answers) {
+            let Some(Encoded::Done { tables_crc32c }) = answer else { return Progress::Abandon };
+            for ((fragment, _, _), table) in task.encode.targets.iter().zip(tables_crc32c) {
+                table_crc32c[usize::from(fragment.get())] = *table;
+            }
+        }
+        Progress::Relayout(Relayout {
+            slab: self.plan.slab,
+            known: self.plan.source_generation,
+            profile: self.plan.profile,
+            holders: self.plan.holders.clone(),
+            table_crc32c,
+            missing: 0,
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

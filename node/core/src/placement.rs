@@ -3,7 +3,11 @@
 //! Chooses only; it may spread worse than wished (and says so), but never so that a zone's loss would lose an acknowledged row.
 //! The choice depends on view and seed alone.
 
-use strongroom_types::{ClusterView, Holders, NodeId, Profile};
+use crate::durable::{AckRule, Spread, survives};
+use crate::limits::{DRIVE_FULL_PERCENT_MAX, DRIVE_FULL_PREFERRED_PERCENT_MAX};
+use crate::planner::{Shape, may_hold_data};
+use strongroom_types::limits::ZONES_MAX;
+use strongroom_types::{ClusterView, DriveView, Health, Holder, Holders, NodeId, NodeView, Profile, ZoneId};
 
 /// Where a new slab goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +53,7 @@ pub enum NotNow {
     #[error("{zone} has {drives} usable drives for {fragments} fragments")]
     ZoneShort {
         /// The zone.
-        zone: strongroom_types::ZoneId,
+        zone: ZoneId,
         /// Usable drives in it.
         drives: usize,
         /// Fragments that it should hold.
@@ -65,26 +69,228 @@ pub enum NotNow {
     },
 }
 
+/// Zones that a new slab has a copy in where there are as many.
+const HOT_ZONES: usize = 3;
+/// Copies in each zone where there are only two zones with data nodes.
+const HOT_COPIES_IN_TWO_ZONES: usize = 2;
+
 /// Holders for a new slab: over three or more zones one copy in each of three, over two zones two in each. With a zone down, the
 /// zones left, never fewer than two: one copy in each and, if possible, one more on another node. Nodes in `avoid` (lately late
-/// or failed) are used only where two zones cannot be had without them.
+/// or failed) are used only where two zones cannot be had without them. Drives are drawn by `seed`, weighted by their free space.
 ///
 /// # Errors
 /// Fewer than two zones can take a copy.
 pub fn place_hot(view: &ClusterView, avoid: &[NodeId], seed: u64) -> Result<HotPlacement, PlacementError> {
-    todo!()
+    let mut draw = Draw { state: seed };
+    let data_zones = Shape::of(view).zones().len();
+    let mut pools = pools(view, avoid);
+    if pools.len() < 2 {
+        pools = self::pools(view, &[]);
+    }
+    if pools.len() < 2 {
+        return Err(too_few(view, pools.len()));
+    }
+    draw.shuffle(&mut pools);
+
+    let mut choice = Choosing::default();
+    if pools.len() >= HOT_ZONES {
+        for pool in &pools[..HOT_ZONES] {
+            choice.take_distinct_node(pool, &mut draw);
+        }
+    } else if data_zones == 2 {
+        for pool in &pools {
+            for _ in 0..HOT_COPIES_IN_TWO_ZONES {
+                let _ =
+                    choice.take_distinct_node(pool, &mut draw) || choice.take_distinct_drive(pool, &mut draw);
+            }
+        }
+    } else {
+        for pool in &pools {
+            choice.take_distinct_node(pool, &mut draw);
+        }
+        let rest: Pool =
+            Pool { zone: pools[0].zone, drives: pools.iter().flat_map(|pool| pool.drives.clone()).collect() };
+        choice.take_distinct_node(&rest, &mut draw);
+    }
+
+    let holders = choice.holders;
+    let wished = if data_zones == 2 { 2 * HOT_COPIES_IN_TWO_ZONES } else { HOT_ZONES };
+    let deficit = pools.len() < data_zones.min(HOT_ZONES) || holders.len() < wished || choice.nodes_shared;
+    let count = u8::try_from(holders.len()).expect("at most four copies");
+    let profile = Profile::copies(count).expect("one copy in each of two zones at least");
+    Ok(HotPlacement { profile, holders, deficit })
 }
 
 /// Holders for a cold layout of `profile`: even counts over all zones, distinct nodes, where there are too few distinct drives. A
 /// node that holds one of `current` (the copies) takes one of its zone's fragments where it can: that one stays off the network.
 ///
 /// # Errors
-/// A zone that is needed is down or full.
+/// A zone that is needed is down or full, or the cluster's zones are too few for the profile.
 pub fn place_cold(
     view: &ClusterView,
     profile: Profile,
     current: &Holders,
     seed: u64,
 ) -> Result<ColdPlacement, NotNow> {
-    todo!()
+    let mut draw = Draw { state: seed };
+    let mut zones: heapless::Vec<ZoneId, ZONES_MAX> =
+        Shape::of(view).zones().iter().map(|(zone, _)| *zone).collect();
+    draw.shuffle(&mut zones);
+    // Fragment i is in zone i modulo their count: as even as can be.
+    let zone_at = |index: usize| zones[index % zones.len()];
+    let fragments = usize::from(profile.fragment_count());
+    if zones.is_empty() || !survives_zone(profile, (0..fragments).map(zone_at)) {
+        return Err(NotNow::Unsafe { profile, zones: zones.len() });
+    }
+
+    let pools = pools(view, &[]);
+    let mut by_zone: heapless::Vec<std::vec::IntoIter<Holder>, ZONES_MAX> = heapless::Vec::new();
+    let mut nodes_shared = false;
+    for (place, zone) in zones.iter().enumerate() {
+        let wanted = (place..fragments).step_by(zones.len()).count();
+        let pool = pools.iter().find(|pool| pool.zone == *zone);
+        let drives = pool.map_or(0, |pool| pool.drives.len());
+        let short = NotNow::ZoneShort { zone: *zone, drives, fragments: wanted };
+        let mut choice = Choosing::default();
+        if wanted > 0 {
+            let pool = pool.ok_or(short)?;
+            let at_copies = pool.only(|node| current.iter().any(|holder| holder.node == node));
+            choice.take_distinct_node(&at_copies, &mut draw);
+            while choice.holders.len() < wanted {
+                if !choice.take_distinct_node(pool, &mut draw) && !choice.take_distinct_drive(pool, &mut draw)
+                {
+                    return Err(short);
+                }
+            }
+        }
+        nodes_shared |= choice.nodes_shared;
+        let holders: Vec<Holder> = choice.holders.iter().copied().collect();
+        by_zone.push(holders.into_iter()).expect("one for each zone");
+    }
+    let holders: Holders = (0..fragments).filter_map(|index| by_zone[index % zones.len()].next()).collect();
+    assert_eq!(holders.len(), fragments, "each zone gave as many as were wanted of it");
+    Ok(ColdPlacement { holders, nodes_shared })
 }
+
+/// Whether fragments in these zones, in their order, survive the loss of any one of them.
+fn survives_zone(profile: Profile, zones: impl Iterator<Item = ZoneId>) -> bool {
+    let places: Vec<(ZoneId, NodeId)> =
+        zones.map(|zone| (zone, NodeId::new(u64::from(zone.get())))).collect();
+    Spread::from_places(profile, &places).is_some_and(|spread| survives(&spread, spread.all(), AckRule::Zone))
+}
+
+/// The drives of one zone that may be chosen.
+struct Pool {
+    zone: ZoneId,
+    drives: Vec<(Holder, u64)>,
+}
+
+impl Pool {
+    /// Those of these nodes.
+    fn only(&self, wanted: impl Fn(NodeId) -> bool) -> Self {
+        let drives = self.drives.iter().copied().filter(|(holder, _)| wanted(holder.node)).collect();
+        Self { zone: self.zone, drives }
+    }
+}
+
+/// The zones in which drives may be chosen, by id; zones without any are left out.
+fn pools(view: &ClusterView, avoid: &[NodeId]) -> heapless::Vec<Pool, ZONES_MAX> {
+    let pool = |zone: ZoneId, full_percent_max: u32| {
+        let nodes = view.nodes.iter().filter(|node| node.zone == zone && node.health == Health::Up);
+        let nodes = nodes.filter(|node| !avoid.contains(&node.node));
+        let drives = nodes.flat_map(|node| usable(node, full_percent_max)).collect();
+        Pool { zone, drives }
+    };
+    let zones = view.zones().into_iter().take(ZONES_MAX);
+    let pools = zones.map(|zone| {
+        let preferred = pool(zone, DRIVE_FULL_PREFERRED_PERCENT_MAX);
+        if preferred.drives.is_empty() { pool(zone, DRIVE_FULL_PERCENT_MAX) } else { preferred }
+    });
+    pools.filter(|pool| !pool.drives.is_empty()).collect()
+}
+
+fn usable(node: &NodeView, full_percent_max: u32) -> impl Iterator<Item = (Holder, u64)> + '_ {
+    let has_room = move |drive: &&DriveView| {
+        let free = u64::from(drive.extents_free);
+        free > 0 && free * 100 >= u64::from(drive.extents_total) * u64::from(100 - full_percent_max)
+    };
+    node.drives.iter().filter(|drive| drive.writable).filter(has_room).map(|drive| {
+        let free_bytes = u64::from(drive.extents_free) * u64::from(drive.extent_len_bytes);
+        (Holder { node: node.node, drive: drive.drive }, free_bytes)
+    })
+}
+
+fn too_few(view: &ClusterView, zones_free: usize) -> PlacementError {
+    let up = |node: &&NodeView| {
+        node.health == Health::Up && may_hold_data(node) && node.drives.iter().any(|drive| drive.writable)
+    };
+    let mut zones: Vec<ZoneId> = view.nodes.iter().filter(up).map(|node| node.zone).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    match zones.len() {
+        zones_up @ 0..2 => PlacementError::TooFewZones { zones_up },
+        _ => PlacementError::Full { zones_free },
+    }
+}
+
+/// Holders chosen so far.
+#[derive(Default)]
+struct Choosing {
+    holders: Holders,
+    nodes_shared: bool,
+}
+
+impl Choosing {
+    /// Draws a drive of a node that holds nothing yet; says whether there was one.
+    fn take_distinct_node(&mut self, pool: &Pool, draw: &mut Draw) -> bool {
+        let taken = |holder: &Holder| self.holders.iter().any(|other| other.node == holder.node);
+        let Some(holder) = draw.drive(pool, |holder| !taken(holder)) else { return false };
+        self.holders.push(holder).is_ok()
+    }
+
+    /// Draws a drive that holds nothing yet; says whether there was one.
+    fn take_distinct_drive(&mut self, pool: &Pool, draw: &mut Draw) -> bool {
+        let Some(holder) = draw.drive(pool, |holder| !self.holders.contains(holder)) else { return false };
+        self.nodes_shared |= self.holders.iter().any(|other| other.node == holder.node);
+        self.holders.push(holder).is_ok()
+    }
+}
+
+/// Numbers from a seed (SplitMix64: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+struct Draw {
+    state: u64,
+}
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = self.next() % (last as u64 + 1);
+            items.swap(last, other as usize);
+        }
+    }
+
+    /// One of the drives that `wanted` admits, each with the weight of its free bytes.
+    fn drive(&mut self, pool: &Pool, wanted: impl Fn(&Holder) -> bool) -> Option<Holder> {
+        let candidates = || pool.drives.iter().filter(|(holder, _)| wanted(holder));
+        let total: u64 = candidates().map(|(_, weight)| weight).sum();
+        let mut left = self.next().checked_rem(total)?;
+        candidates().find_map(|(holder, weight)| match left.checked_sub(*weight) {
+            Some(rest) => {
+                left = rest;
+                None
+            }
+            None => Some(*holder),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Which profiles a cluster's shape allows, what each costs and survives, and which one is taken.
 
-use strongroom_types::limits::ZONES_MAX;
-use strongroom_types::{ClusterView, Profile, ZoneId};
+use crate::limits::COLD_FRAGMENTS_DEFAULT_MAX;
+use strongroom_types::limits::{FRAGMENTS_MAX, ZONES_MAX};
+use strongroom_types::{ClusterView, Health, NodeView, Profile, ZoneId};
 
 /// How many data nodes each zone has; zones without any are left out. Says nothing about who answers now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +11,7 @@ pub struct Shape {
 }
 
 /// What the rough nines assume. Failures are independent, arrive at constant rates, and lost fragments are rebuilt in parallel.
+/// They compare profiles; they do not predict: no model of this kind knows of operators, bugs and correlated batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Assumptions {
     /// Chance that a given fragment's drive or node is lost for good within a year.
@@ -40,31 +42,114 @@ pub struct Choice {
 }
 
 impl Default for Assumptions {
+    /// A tenth of the instances with their drives lost in a year, a zone's drives in a thousand years, rebuilt within an hour.
     fn default() -> Self {
-        todo!()
+        Self { fragment_loss_per_year: 0.1, zone_loss_per_year: 0.001, repair_hours: 1.0 }
     }
 }
 
 impl Shape {
     /// The shape of `view`.
     pub fn of(view: &ClusterView) -> Self {
-        todo!()
+        let mut zones: heapless::Vec<(ZoneId, u8), ZONES_MAX> = heapless::Vec::new();
+        for node in view.nodes.iter().filter(|node| may_hold_data(node)) {
+            match zones.iter_mut().find(|(zone, _)| *zone == node.zone) {
+                Some((_, nodes)) => *nodes = nodes.saturating_add(1),
+                None => zones.push((node.zone, 1)).expect("a cluster has at most ZONES_MAX zones"),
+            }
+        }
+        zones.sort_unstable();
+        Self { zones }
     }
 
     /// The zones with their data nodes, by id.
     pub fn zones(&self) -> &[(ZoneId, u8)] {
         &self.zones
     }
+
+    /// Data nodes of the smallest zone.
+    fn nodes_per_zone(&self) -> u8 {
+        self.zones.iter().map(|(_, nodes)| *nodes).min().unwrap_or(0)
+    }
+}
+
+/// Whether a node has drives for all we know: one that is down and was never heard of may have some; one that answers and names
+/// none is a witness.
+pub(crate) fn may_hold_data(node: &NodeView) -> bool {
+    node.health == Health::Down || !node.drives.is_empty()
 }
 
 /// Every profile with `k >= 2` that spreads evenly over the zones on distinct nodes and survives any one zone: those that also
 /// survive one more node first, then by overhead, then the narrower.
 pub fn choices(shape: &Shape, assumptions: &Assumptions) -> Vec<Choice> {
-    todo!()
+    let zones = u8::try_from(shape.zones.len()).expect("ZONES_MAX is below 256");
+    let mut choices = Vec::new();
+    for per_zone in 1..=shape.nodes_per_zone() {
+        let Some(fragments) =
+            zones.checked_mul(per_zone).filter(|count| usize::from(*count) <= FRAGMENTS_MAX)
+        else {
+            break;
+        };
+        // With fewer parities than a zone holds fragments, its loss is the slab's.
+        for parity in per_zone..=fragments.saturating_sub(2) {
+            let profile = Profile::new(fragments - parity, parity).expect("2 <= k, 1 <= m, k + m <= 32");
+            choices.push(Choice {
+                profile,
+                per_zone,
+                overhead: f64::from(fragments) / f64::from(profile.data_count()),
+                survives_zone: true,
+                survives_zone_plus_one: parity > per_zone,
+                repair_cross_zone_fragments: repair_cross_zone_fragments(profile, per_zone),
+                nines: nines(profile, per_zone, zones, assumptions),
+            });
+        }
+    }
+    choices.sort_by(|a, b| {
+        let zone_plus_one = b.survives_zone_plus_one.cmp(&a.survives_zone_plus_one);
+        let width = |choice: &Choice| choice.profile.fragment_count();
+        zone_plus_one.then(a.overhead.total_cmp(&b.overhead)).then(width(a).cmp(&width(b)))
+    });
+    choices
 }
 
 /// The profile that cold slabs get by themselves: the first of [`choices`] within the default width; `None` where the shape
 /// allows none, so that slabs stay copies.
 pub fn cold_profile(view: &ClusterView) -> Option<Profile> {
-    todo!()
+    let choices = choices(&Shape::of(view), &Assumptions::default());
+    let within = |choice: &&Choice| choice.profile.fragment_count() <= COLD_FRAGMENTS_DEFAULT_MAX;
+    choices.iter().find(within).map(|choice| choice.profile)
 }
+
+/// A zone rebuilds from what it still has, and for the rest each other zone that is needed sends one sum over its fragments.
+fn repair_cross_zone_fragments(profile: Profile, per_zone: u8) -> u8 {
+    profile.data_count().saturating_sub(per_zone - 1).div_ceil(per_zone)
+}
+
+/// First-order rates: a slab is lost when `m` more fragments go while one is being rebuilt, or when a zone goes and then as many as it
+/// takes above what the zone held.
+fn nines(profile: Profile, per_zone: u8, zones: u8, assumptions: &Assumptions) -> f64 {
+    const HOURS_PER_YEAR: f64 = 8766.0;
+    let (fragments, parity) = (profile.fragment_count(), profile.parity_count());
+    let lost_during_repair = assumptions.fragment_loss_per_year * assumptions.repair_hours / HOURS_PER_YEAR;
+    let by_fragments = f64::from(fragments)
+        * assumptions.fragment_loss_per_year
+        * ways(fragments - 1, parity)
+        * lost_during_repair.powi(i32::from(parity));
+    let further = parity - per_zone + 1;
+    let by_zone = f64::from(zones)
+        * assumptions.zone_loss_per_year
+        * ways(fragments - per_zone, further)
+        * lost_during_repair.powi(i32::from(further));
+    -(by_fragments + by_zone).log10()
+}
+
+/// Ways to choose `some` out of `all`; 0 where there are fewer.
+fn ways(all: u8, some: u8) -> f64 {
+    if some > all {
+        return 0.0;
+    }
+    (0..some).map(|index| f64::from(all - index) / f64::from(index + 1)).product()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,20 @@
 //! What length a fenced slab gets, from what its holders answer.
+//!
+//! An acknowledged row is on `W` with `|W \ F| >= k` for every failure `F` of the ack rule. If those who are silent fit inside one
+//! such `F`, at least `k` of `W` have answered, and each of them still shows the row: so the last row that `k` answers show is
+//! at or behind every acknowledged row. (The fencing of Azure's stream layer and of BookKeeper, for erasure codes.) A row that is
+//! there but does not match its checksums counts as there: it may have been acknowledged and rotted since; to cut it off would
+//! make a loss invisible.
+//!
+//! Asking the holders, committing the decision and settling them is the shell's business.
 
 use crate::durable::{AckRule, Spread};
 use crate::fragment_set::FragmentSet;
 use strongroom_format::wire::message::SealReport;
+use strongroom_types::limits::{FRAGMENTS_MAX, ROWS_PER_SLAB_MAX, SLAB_LEN_BYTES_MAX};
 use strongroom_types::slab::Sealed;
-use strongroom_types::{Epoch, RowSequence};
+use strongroom_types::units::BLOCK_LEN_BYTES;
+use strongroom_types::{Epoch, FragmentIndex, RowSequence};
 
 /// What one holder answered; the place in the list is the fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +74,187 @@ pub struct DataLoss {
     pub rows: Vec<RowSequence>,
 }
 
-/// Decides from `answers`, one for each fragment of `spread`, all to the attempt at `epoch`; a report of another epoch, or one that
-/// contradicts itself, counts as silence.
+/// Decides from `answers`, one for each fragment of `spread`, all to the attempt at `epoch`. A report of another epoch, or one that
+/// contradicts itself, counts as silence, and so does an answer that is missing. `rule` is the one the slab was written by; where that
+/// is not known, `AckRule::Zone` is safe: it asks for the more answers.
 pub fn decide(spread: &Spread, rule: AckRule, epoch: Epoch, answers: &[Answer]) -> Decision {
-    todo!()
+    let reports = Reports::usable(spread, epoch, answers);
+    let silent = spread.all().without(reports.responders());
+    let needed = usize::from(spread.profile().data_count());
+    let tolerated = spread.failures(rule).any(|failure| silent.is_subset_of(failure));
+    if !tolerated || reports.by_fragment.len() < needed {
+        return Decision::Wait { silent, alarm: None };
+    }
+    let rows = reports.rows_shown_by(needed);
+    let chain = reports.chain(rows);
+    let views: Vec<View> =
+        reports.iter().map(|(fragment, report)| View::of(fragment, report, chain)).collect();
+    if let Some(sequence) = contested(&views, rows) {
+        return Decision::Contested { sequence, silent };
+    }
+
+    let committed = reports.committed_upto();
+    let (mut lost, mut torn_rows) = (Vec::new(), Vec::new());
+    for row in 0..rows.max(committed) {
+        if views.iter().filter(|view| view.has_clean(row)).count() < needed {
+            let list = if row < committed { &mut lost } else { &mut torn_rows };
+            list.push(RowSequence::new(row));
+        }
+    }
+    let alarm = (!lost.is_empty()).then_some(DataLoss { rows: lost });
+    if alarm.is_some() && !silent.is_empty() {
+        // A silent holder may have what is lost here; once a seal is committed its fragment would be rebuilt from the others.
+        return Decision::Wait { silent, alarm };
+    }
+
+    let settle: FragmentSet =
+        views.iter().filter(|view| view.agrees_upto >= rows).map(|view| view.fragment).collect();
+    let clean: FragmentSet =
+        views.iter().filter(|view| view.is_clean_upto(rows)).map(|view| view.fragment).collect();
+    let (root_crc32c, end_blocks) = chain.last().unwrap_or((0, 0));
+    let sealed = Sealed {
+        rows,
+        len_bytes: end_blocks * BLOCK_LEN_BYTES,
+        root_crc32c,
+        table_crc32c: heapless::Vec::new(),
+        missing: spread.all().without(clean).mask(),
+    };
+    assert!(clean.is_subset_of(settle), "a clean fragment holds all rows");
+    assert!(sealed.len_bytes <= SLAB_LEN_BYTES_MAX, "reports were checked");
+    Decision::Seal(Seal { sealed, settle, torn_rows, alarm })
 }
+
+/// The first agreed row that not more holders have than contradict. Rows of one slab come from one writer at one epoch, so that
+/// holders cannot differ unless one of them is damaged in a way that its own checksums do not show: then the most are believed, and
+/// where there is no most, nobody is.
+fn contested(views: &[View], rows: u32) -> Option<RowSequence> {
+    let disputed = views.iter().filter_map(View::first_disputed).filter(|row| *row < rows);
+    let lost = disputed.filter(|row| {
+        let with = views.iter().filter(|view| view.agrees_upto > *row).count();
+        let against =
+            views.iter().filter(|view| view.first_disputed().is_some_and(|first| first <= *row)).count();
+        with <= against
+    });
+    lost.min().map(RowSequence::new)
+}
+
+/// The usable reports.
+struct Reports<'a> {
+    by_fragment: heapless::Vec<(FragmentIndex, &'a SealReport), FRAGMENTS_MAX>,
+}
+
+impl<'a> Reports<'a> {
+    fn usable(spread: &Spread, epoch: Epoch, answers: &'a [Answer]) -> Self {
+        let fragments = (0..spread.profile().fragment_count()).map(FragmentIndex::new);
+        let reports = fragments.zip(answers).filter_map(|(fragment, answer)| match answer {
+            Answer::Report(report) if report.epoch == epoch && is_consistent(report) => {
+                Some((fragment, report))
+            }
+            Answer::Report(_) | Answer::Silent => None,
+        });
+        Self { by_fragment: reports.collect() }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (FragmentIndex, &'a SealReport)> + '_ {
+        self.by_fragment.iter().copied()
+    }
+
+    fn responders(&self) -> FragmentSet {
+        self.iter().map(|(fragment, _)| fragment).collect()
+    }
+
+    /// The most rows that at least `needed` holders show, sound or not.
+    fn rows_shown_by(&self, needed: usize) -> u32 {
+        let mut rows: heapless::Vec<u32, FRAGMENTS_MAX> =
+            self.iter().map(|(_, report)| report.rows).collect();
+        rows.sort_unstable_by(|a, b| b.cmp(a));
+        needed.checked_sub(1).and_then(|index| rows.get(index)).copied().unwrap_or(0)
+    }
+
+    /// The chain of `rows` rows that most of those who have that many agree on.
+    fn chain(&self, rows: u32) -> Chain<'a> {
+        let count = rows as usize;
+        let chains = self.iter().filter(|(_, report)| report.rows >= rows).map(|(_, report)| Chain {
+            crc32c: &report.row_chain_crc32c[..count],
+            end_blocks: &report.row_ends_blocks[..count],
+        });
+        let chains: heapless::Vec<Chain, FRAGMENTS_MAX> = chains.collect();
+        let supporters = |chain: &Chain| chains.iter().filter(|other| other.last() == chain.last()).count();
+        chains
+            .iter()
+            .max_by_key(|chain| supporters(chain))
+            .copied()
+            .unwrap_or(Chain { crc32c: &[], end_blocks: &[] })
+    }
+
+    fn committed_upto(&self) -> u32 {
+        self.iter().map(|(_, report)| report.committed_upto.get()).max().unwrap_or(0)
+    }
+}
+
+/// Whether a report makes sense in itself; it comes from outside.
+fn is_consistent(report: &SealReport) -> bool {
+    let rows = report.rows as usize;
+    report.rows <= ROWS_PER_SLAB_MAX
+        && report.committed_upto.get() <= ROWS_PER_SLAB_MAX
+        && report.row_ends_blocks.len() == rows
+        && report.row_chain_crc32c.len() == rows
+        && report.row_ends_blocks.first().is_none_or(|first| *first > 0)
+        && report.row_ends_blocks.is_sorted_by(|a, b| a < b)
+        && report.row_ends_blocks.last().is_none_or(|last| *last <= SLAB_LEN_BYTES_MAX / BLOCK_LEN_BYTES)
+        && report.bad_rows.is_sorted_by(|a, b| a < b)
+        && report.bad_rows.last().is_none_or(|last| last.get() < report.rows)
+}
+
+/// Rows as one holder has them: checksum of the header chain and end in blocks, for each.
+#[derive(Clone, Copy)]
+struct Chain<'a> {
+    crc32c: &'a [u32],
+    end_blocks: &'a [u32],
+}
+
+impl Chain<'_> {
+    fn last(&self) -> Option<(u32, u32)> {
+        self.crc32c.last().copied().zip(self.end_blocks.last().copied())
+    }
+}
+
+/// What one holder has of the agreed rows.
+struct View<'a> {
+    fragment: FragmentIndex,
+    /// Its rows below this are the agreed ones.
+    agrees_upto: u32,
+    /// Whether it has another row there.
+    disputes: bool,
+    bad_rows: &'a [RowSequence],
+}
+
+impl<'a> View<'a> {
+    fn of(fragment: FragmentIndex, report: &'a SealReport, chain: Chain) -> Self {
+        let own = report.row_chain_crc32c.iter().zip(&report.row_ends_blocks);
+        let agreed = chain.crc32c.iter().zip(chain.end_blocks);
+        let agreeing = own.zip(agreed).take_while(|(own, agreed)| own == agreed).count();
+        let common = report.row_chain_crc32c.len().min(chain.crc32c.len());
+        Self {
+            fragment,
+            agrees_upto: u32::try_from(agreeing).expect("rows are bounded"),
+            disputes: agreeing < common,
+            bad_rows: &report.bad_rows,
+        }
+    }
+
+    fn first_disputed(&self) -> Option<u32> {
+        self.disputes.then_some(self.agrees_upto)
+    }
+
+    fn has_clean(&self, row: u32) -> bool {
+        row < self.agrees_upto && self.bad_rows.binary_search(&RowSequence::new(row)).is_err()
+    }
+
+    fn is_clean_upto(&self, rows: u32) -> bool {
+        self.agrees_upto >= rows && self.bad_rows.first().is_none_or(|first| first.get() >= rows)
+    }
+}
+
+#[cfg(test)]
+mod tests;

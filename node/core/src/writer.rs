@@ -27,8 +27,8 @@ pub use event::{Action, Actions, Event, Needle, RollReason, Ticket, WriteFailure
 use crate::durable::Spread;
 use crate::fragment_set::FragmentSet;
 use crate::limits::{
-    AVOID_FOR, AVOIDED_NODES_MAX, OPEN_PAUSE_MAX, OPEN_PAUSE_MIN, RETIRING_PATIENCE_FACTOR, RETIRING_PATIENCE_MIN,
-    RETIRING_SLABS_MAX,
+    AVOID_FOR, AVOIDED_NODES_MAX, OPEN_PAUSE_MAX, OPEN_PAUSE_MIN, RETIRING_PATIENCE_FACTOR,
+    RETIRING_PATIENCE_MIN, RETIRING_SLABS_MAX,
 };
 use patience::Patience;
 use slab::Slab;
@@ -269,7 +269,9 @@ impl SlabWriter {
     fn roll(&mut self, now: Instant, reason: RollReason, actions: &mut Actions) {
         let Some(slab) = self.open.take() else { return };
         let failed = match reason {
-            RollReason::HolderFailed | RollReason::HolderLate | RollReason::Fenced | RollReason::Unfit => true,
+            RollReason::HolderFailed | RollReason::HolderLate | RollReason::Fenced | RollReason::Unfit => {
+                true
+            }
             RollReason::Full | RollReason::Aged | RollReason::Commanded => false,
         };
         if failed && !slab.has_durable_rows() {

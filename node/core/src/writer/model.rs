@@ -15,8 +15,8 @@ use strongroom_format::wire::message::Append;
 use strongroom_types::limits::ROWS_IN_FLIGHT_MAX;
 use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{
-    DriveId, Epoch, FragmentIndex, Generation, GroupId, Holder, Instant, NodeId, Profile, RowSequence, SessionId,
-    SlabId, SlabRecord, SlabState, ZoneId,
+    DriveId, Epoch, FragmentIndex, Generation, GroupId, Holder, Instant, NodeId, Profile, RowSequence,
+    SessionId, SlabId, SlabRecord, SlabState, ZoneId,
 };
 
 const ROW_LEN_BYTES: u32 = 2 * BLOCK_LEN_BYTES;
@@ -140,7 +140,11 @@ impl World {
                 let slab = self.slabs.get_mut(&locator.slab).unwrap();
                 let (row_offset, row) = slab.image.range(..=locator.offset_bytes).next_back().unwrap();
                 let first = (locator.offset_bytes - row_offset) as usize;
-                assert_eq!(&row[first..first + locator.len_bytes as usize], &bytes[..], "the locator's bytes");
+                assert_eq!(
+                    &row[first..first + locator.len_bytes as usize],
+                    &bytes[..],
+                    "the locator's bytes"
+                );
                 assert_eq!(locator.plain_len_bytes as usize, bytes.len());
                 assert!(locator.offset_bytes.is_multiple_of(8));
                 let row_index = slab.image.range(..=locator.offset_bytes).count() as u32 - 1;
@@ -172,11 +176,21 @@ impl World {
         }
     }
 
-    fn check_send(&mut self, id: SlabId, fragment: FragmentIndex, holder: Holder, append: Append, payload: Bytes) {
+    fn check_send(
+        &mut self,
+        id: SlabId,
+        fragment: FragmentIndex,
+        holder: Holder,
+        append: Append,
+        payload: Bytes,
+    ) {
         let slab = self.slabs.get_mut(&id).unwrap();
         assert!(!slab.rolled, "nothing is sent after the roll");
         let index = usize::from(fragment.get());
-        assert_eq!((append.address.slab, append.address.fragment, append.address.drive), (id, fragment, holder.drive));
+        assert_eq!(
+            (append.address.slab, append.address.fragment, append.address.drive),
+            (id, fragment, holder.drive)
+        );
         assert!(!payload.is_empty() && payload.len() <= ROW_LEN_BYTES as usize);
         assert!(payload.len().is_multiple_of(BLOCK_LEN_BYTES as usize));
         let len_bytes = payload.len() as u32;
@@ -235,7 +249,8 @@ impl World {
 
     /// All fragments for which `want` holds.
     fn fragments(&self, want: impl Fn(&Fragment) -> bool) -> Vec<(SlabId, usize)> {
-        let all = self.slabs.iter().flat_map(|(id, slab)| (0..slab.fragments.len()).map(|index| (*id, index)));
+        let all =
+            self.slabs.iter().flat_map(|(id, slab)| (0..slab.fragments.len()).map(|index| (*id, index)));
         all.filter(|(id, index)| want(&self.slabs[id].fragments[*index])).collect()
     }
 
@@ -245,7 +260,8 @@ impl World {
 
     /// A holder writes the next row.
     fn write(&mut self, choice: usize) {
-        let candidates = self.fragments(|fragment| !fragment.queue.is_empty() && !fragment.fenced && !fragment.failed);
+        let candidates =
+            self.fragments(|fragment| !fragment.queue.is_empty() && !fragment.fenced && !fragment.failed);
         let Some(at) = pick(&candidates, choice) else { return };
         let fragment = self.fragment(at);
         let (append, _) = fragment.queue.pop_front().unwrap();
@@ -315,7 +331,9 @@ impl World {
     pub(super) fn finish(&mut self) {
         for round in 0_usize.. {
             assert!(round < 10_000, "everything comes to an end");
-            if self.pending.is_empty() && self.fragments(|f| !f.answers.is_empty() || !f.queue.is_empty()).is_empty() {
+            if self.pending.is_empty()
+                && self.fragments(|f| !f.answers.is_empty() || !f.queue.is_empty()).is_empty()
+            {
                 break;
             }
             self.answer_open(Some(&[1, 2, 3]));
@@ -406,8 +424,12 @@ fn the_rule_zone_plus_one_waits_for_more() {
     let (record, spread) = opened(0, &[1, 2, 3]);
     let slab = record.slab;
     writer.handle(Instant::ORIGIN, Event::Opened { record, spread }, &mut actions);
-    let needle =
-        Needle { ticket: Ticket::new(1), bytes: Bytes::from_static(b"n"), header_crc32c: 0, plain_len_bytes: 1 };
+    let needle = Needle {
+        ticket: Ticket::new(1),
+        bytes: Bytes::from_static(b"n"),
+        header_crc32c: 0,
+        plain_len_bytes: 1,
+    };
     writer.handle(Instant::ORIGIN, Event::Needle(needle), &mut actions);
     let mut durable = Vec::new();
     for fragment in 0..3 {

@@ -12,9 +12,7 @@ use std::time::Duration;
 use strongroom_format::wire::message::{Append, FragmentAddress};
 use strongroom_types::limits::ROWS_IN_FLIGHT_MAX;
 use strongroom_types::units::BLOCK_LEN_BYTES;
-use strongroom_types::{
-    FragmentIndex, Instant, Locator, RowSequence, SlabId, SlabRecord, SlabState,
-};
+use strongroom_types::{FragmentIndex, Instant, Locator, RowSequence, SlabId, SlabRecord, SlabState};
 
 /// A row that some holder has still to acknowledge.
 #[derive(Debug)]
@@ -117,11 +115,8 @@ impl Slab {
         assert!(self.stopped.is_empty(), "a slab with a failed holder gets no more rows");
         let len_bytes = u32::try_from(payload.len()).expect("a row is below 4 GiB");
         assert!(len_bytes > 0 && len_bytes.is_multiple_of(BLOCK_LEN_BYTES), "rows are whole blocks");
-        let committed_upto = if mutants.has(Mutant::LoseCommittedUpto) {
-            RowSequence::FIRST
-        } else {
-            self.durable_upto
-        };
+        let committed_upto =
+            if mutants.has(Mutant::LoseCommittedUpto) { RowSequence::FIRST } else { self.durable_upto };
         for (index, holder) in (0..).zip(&self.record.holders) {
             let fragment = FragmentIndex::new(index);
             let append = Append {
@@ -167,7 +162,12 @@ impl Slab {
     }
 
     /// Holder `fragment` has row `sequence` on media; says how long that took. `None` where it was not waited for.
-    pub(super) fn ack(&mut self, now: Instant, fragment: FragmentIndex, sequence: RowSequence) -> Option<Duration> {
+    pub(super) fn ack(
+        &mut self,
+        now: Instant,
+        fragment: FragmentIndex,
+        sequence: RowSequence,
+    ) -> Option<Duration> {
         if !self.spread.all().contains(fragment) {
             return None;
         }
