@@ -15,6 +15,9 @@ pub const BLOCK_LEN: usize = BLOCK_LEN_BYTES as usize;
 pub type Block = [u8; BLOCK_LEN];
 
 const VERSION_AT: usize = 8;
+/// So many bytes of a magic are no chance: a block with a rotten magic is damaged, and damaged is not absent. No two magics
+/// of block structures have so many in common.
+const MAGIC_BYTES_EQUAL_MIN: usize = 6;
 const CRC_AT: usize = 12;
 /// Where a structure's own fields begin.
 pub(crate) const BODY_AT: usize = 16;
@@ -56,8 +59,13 @@ impl Kind {
                 expected: BLOCK_LEN as u64,
             });
         }
-        if block[..VERSION_AT] != self.magic {
-            return Err(if is_zero(block) {
+        let magic: [u8; VERSION_AT] = block[..VERSION_AT].try_into().expect("a block is longer");
+        if magic != self.magic {
+            let equal = magic.iter().zip(&self.magic).filter(|(found, expected)| found == expected).count();
+            return Err(if equal >= MAGIC_BYTES_EQUAL_MIN {
+                let (found, expected) = (u64::from_le_bytes(magic), "the magic, of which most is there");
+                FormatError::Field { structure, field: "magic", found, expected }
+            } else if is_zero(block) {
                 FormatError::Zero { structure }
             } else {
                 FormatError::NotThis { structure }
@@ -212,3 +220,6 @@ impl<'a> Reader<'a> {
         FormatError::Field { structure: self.structure, field, found, expected }
     }
 }
+
+#[cfg(test)]
+mod tests;

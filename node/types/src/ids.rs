@@ -160,3 +160,6 @@ impl fmt::Debug for SlabId {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -188,3 +188,6 @@ pub enum Condition {
     /// `If-Match: *`: there is a current version.
     Present,
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,3 +85,6 @@ impl fmt::Display for Profile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,3 +77,6 @@ impl Deadline {
         self.at.since(now)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,3 +27,6 @@ pub const fn blocks_for(len_bytes: u32) -> u32 {
 }
 
 const _: () = assert!(BLOCK_LEN_BYTES.is_power_of_two());
+
+#[cfg(test)]
+mod tests;

@@ -78,6 +78,17 @@ fn is_summed(target: &str) -> bool {
     !matches!(target, "request" | "response" | "row_payload")
 }
 
+#[test]
+fn every_target_has_its_fuzz_binary() {
+    let manifest = fs::read_to_string(folder("fuzz").join("Cargo.toml")).unwrap();
+    for (name, _) in TARGETS {
+        let main = fs::read_to_string(folder("fuzz/fuzz_targets").join(format!("{name}.rs"))).unwrap();
+        assert!(main.contains(&format!("strongroom_format::fuzz::{name}(data)")), "{name}");
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name}");
+    }
+    assert_eq!(fs::read_dir(folder("fuzz/fuzz_targets")).unwrap().count(), TARGETS.len());
+}
+
 /// How much of an example stands under its own checksum: of a needle the header, for its frames are checked apart.
 fn summed_len(target: &str, bytes: &[u8]) -> usize {
     if target == "needle" { examples::needle_header_len(bytes) } else { bytes.len() }
