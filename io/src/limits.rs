@@ -16,9 +16,10 @@ pub const DEVICE_LEN_BYTES_MAX: u64 = (i64::MAX as u64) & !(BLOCK_LEN_BYTES as u
 pub const OPERATIONS_PER_DEVICE_MAX: usize = 256;
 /// Devices on one driver at most: all drives of a node (32), if they are on one core.
 pub const DEVICES_PER_DRIVER_MAX: usize = 32;
-/// Operations in flight on one driver at most; no more completions than these ever wait in its ring, so the ring
-/// cannot overflow.
-pub const OPERATIONS_PER_DRIVER_MAX: usize = OPERATIONS_PER_DEVICE_MAX * DEVICES_PER_DRIVER_MAX;
+/// Operations that one ring gives to the kernel at once at most; no more completions than these ever wait in it, so it
+/// cannot overflow. What its devices submit beyond waits in the driver. Eight devices at their bound: enough to keep any
+/// number of drives busy, in a ring of 48 KiB (2048 x 16 bytes and 256 x 64), which counts as locked memory.
+pub const OPERATIONS_PER_RING_MAX: usize = 8 * OPERATIONS_PER_DEVICE_MAX;
 /// Operations handed to the kernel by one system call at most.
 pub const SUBMISSION_ENTRIES: u32 = 256;
 
@@ -46,7 +47,7 @@ const _: () = assert!(BUFFER_LEN_BYTES_MAX.is_multiple_of(BLOCK_LEN_BYTES));
 const _: () = assert!(BUFFER_LEN_BYTES_MAX < (2 << 30) - BLOCK_LEN_BYTES);
 const _: () = assert!(DEVICE_LEN_BYTES_MAX.is_multiple_of(BLOCK_LEN_BYTES as u64));
 // The kernel makes completion rings of at most 65,536 entries.
-const _: () = assert!(OPERATIONS_PER_DRIVER_MAX <= 65_536);
-const _: () = assert!(SUBMISSION_ENTRIES as usize <= OPERATIONS_PER_DRIVER_MAX);
+const _: () = assert!(OPERATIONS_PER_RING_MAX <= 65_536);
+const _: () = assert!(SUBMISSION_ENTRIES as usize <= OPERATIONS_PER_RING_MAX);
 const _: () = assert!(REGISTERED_BUFFERS_MAX <= 1024);
 const _: () = assert!(CREATE_CHUNK_LEN_BYTES.is_multiple_of(BLOCK_LEN_BYTES));

@@ -147,6 +147,11 @@ impl Probe {
                 }
             }
             Err(error) => {
+                if let UringError::Unavailable(source) = error
+                    && source.raw_os_error() == Some(libc::ENOMEM)
+                {
+                    writeln!(f, "io_uring: even a ring does not fit into the memory that may be locked.")?;
+                }
                 let reason =
                     std::error::Error::source(error).map(|source| format!(" ({source})")).unwrap_or_default();
                 writeln!(

@@ -70,7 +70,7 @@ impl Engine {
             poll_fn(|context| self.poll_event(context)).await;
             self.take_commands();
             self.turn();
-            while self.ring.has_unsubmitted() || !self.backlog.is_empty() {
+            while self.ring.has_unsubmitted() || !(self.backlog.is_empty() || self.ring.is_full()) {
                 // The kernel is short of something for a moment; others may run meanwhile.
                 tokio::task::yield_now().await;
                 self.turn();
@@ -124,7 +124,7 @@ impl Engine {
                 if !completed {
                     return;
                 }
-            } else if self.backlog.is_empty() {
+            } else if self.backlog.is_empty() || self.ring.is_full() {
                 return;
             }
         }

@@ -7,7 +7,7 @@
 use super::{Features, UringError};
 use crate::buffer::{AlignedBuffer, Pool};
 use crate::limits::{
-    DEVICES_PER_DRIVER_MAX, OPERATIONS_PER_DRIVER_MAX, POOL_CLASSES_MAX, POOLS_PER_DRIVER_MAX,
+    DEVICES_PER_DRIVER_MAX, OPERATIONS_PER_RING_MAX, POOL_CLASSES_MAX, POOLS_PER_DRIVER_MAX,
     REGISTERED_BUFFERS_MAX, SUBMISSION_ENTRIES,
 };
 use io_uring::types::{Fixed, FsyncFlags};
@@ -63,7 +63,7 @@ impl<T> Ring<T> {
     pub(super) fn new() -> Result<Self, UringError> {
         let build = |single_issuer: bool| {
             let mut builder = IoUring::builder();
-            builder.setup_coop_taskrun().setup_submit_all().setup_cqsize(OPERATIONS_PER_DRIVER_MAX as u32);
+            builder.setup_coop_taskrun().setup_submit_all().setup_cqsize(OPERATIONS_PER_RING_MAX as u32);
             if single_issuer {
                 builder.setup_single_issuer();
             }
@@ -156,15 +156,16 @@ impl<T> Ring<T> {
         Ok(Ok(()))
     }
 
-    /// Queues a request; back if the queue is full until the next [`Ring::submit`].
-    ///
-    /// # Panics
-    /// More requests are in flight than the ring has room for completions.
+    /// Whether nothing is taken until a completion has been reaped.
+    pub(super) fn is_full(&self) -> bool {
+        self.in_flight() == OPERATIONS_PER_RING_MAX
+    }
+
+    /// Queues a request; back if the ring is full, or the queue is until the next [`Ring::submit`].
     pub(super) fn push(&mut self, mut request: Request<T>) -> Result<(), Box<Request<T>>> {
-        if self.io.submission().is_full() {
+        if self.is_full() || self.io.submission().is_full() {
             return Err(Box::new(request));
         }
-        assert!(self.in_flight() < OPERATIONS_PER_DRIVER_MAX, "operations are counted before they come here");
         let slot = self.free.pop().unwrap_or_else(|| {
             self.table.push(None);
             self.table.len() - 1

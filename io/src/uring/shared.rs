@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 /// Why the ring does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum UringError {
-    /// The kernel gives no ring: too old, or forbidden (by a container's filter or `kernel.io_uring_disabled`).
+    /// The kernel gives no ring: too old, or forbidden (by a container's filter or `kernel.io_uring_disabled`), or the limit
+    /// on locked memory is below the ring itself (about 64 KiB each, counted for all processes of the user).
     #[error("the kernel gives no io_uring")]
     Unavailable(#[source] io::Error),
     /// The kernel's io_uring lacks an operation.

@@ -5,7 +5,7 @@
 use super::{Driver, Registration, UringDevice, UringError};
 use crate::buffer::{AlignedBuffer, Pool, SizeClass};
 use crate::device::{Class, Device, DeviceError, Operation};
-use crate::limits::{DEVICES_PER_DRIVER_MAX, OPERATIONS_PER_DEVICE_MAX};
+use crate::limits::{DEVICES_PER_DRIVER_MAX, OPERATIONS_PER_DEVICE_MAX, OPERATIONS_PER_RING_MAX};
 use crate::open::{Direct, Drive, OpenMode, open_drive};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -158,6 +158,29 @@ fn drives_share_a_driver_up_to_its_bound_and_places_are_used_again() {
         }
         assert_eq!(std::fs::read(last).unwrap()[3 * BLOCK], 99);
     });
+}
+
+#[test]
+fn more_than_the_ring_holds_waits_in_the_driver() {
+    let count = OPERATIONS_PER_RING_MAX / OPERATIONS_PER_DEVICE_MAX + 2;
+    let places: Vec<Place> = (0..count).map(|_| place()).collect();
+    tokio_uring::start(async {
+        let driver = Driver::start().unwrap();
+        let mut devices = Vec::new();
+        for place in &places {
+            devices.push(driver.attach(drive(&place.path)).await.unwrap());
+        }
+        for (byte, device) in (1u8..).zip(&devices) {
+            for block in 0..OPERATIONS_PER_DEVICE_MAX {
+                drop(device.submit(write(block, 1, byte), Class::Append));
+            }
+        }
+        driver.shutdown().await;
+    });
+    for (byte, place) in (1u8..).zip(&places) {
+        let bytes = std::fs::read(&place.path).unwrap();
+        assert!(bytes[..OPERATIONS_PER_DEVICE_MAX * BLOCK].iter().all(|found| *found == byte));
+    }
 }
 
 #[test]
