@@ -27,8 +27,8 @@ pub enum BackendError {
 }
 
 impl Backend {
-    /// The ring where it works, else threads, with one line of warning. Called on the runtime's thread, inside a
-    /// `LocalSet` (`tokio_uring::start` makes one): the ring stays on that thread.
+    /// The ring where it works, else threads, with one line of warning. Called on the runtime's thread,
+    /// inside a `LocalSet` (`tokio_uring::start` makes one): the ring stays on that thread.
     pub fn choose() -> Self {
         match Driver::start() {
             Ok(driver) => Self::Uring(driver),

@@ -1,7 +1,8 @@
 //! The [`Device`] by plain system calls in a few threads of its own.
 //!
-//! It runs where io_uring is forbidden (containers), at the same speed for several times the CPU; and it is the oracle
-//! that the ring is tested against. Classes are ignored: threads take operations in the order they came.
+//! It runs where io_uring is forbidden (containers), at the same speed for several times the CPU; and it is
+//! the oracle that the ring is tested against. Classes are ignored: threads take operations in the order they
+//! came.
 
 use crate::device::{Class, Closing, Completion, Device, DeviceError, Operation, Pending, Shape};
 use crate::limits::{BLOCKING_THREADS_PER_DEVICE, OPERATIONS_PER_DEVICE_MAX};

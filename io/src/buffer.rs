@@ -44,7 +44,8 @@ pub struct LenError {
     pub len_bytes: usize,
 }
 
-// SAFETY: the memory is owned by this value alone and reached through `&self` or `&mut self` only, like a `Box<[u8]>`.
+// SAFETY: the memory is owned by this value alone and reached through `&self` or `&mut self` only, like a
+// `Box<[u8]>`.
 unsafe impl Send for AlignedBuffer {}
 // SAFETY: as above; `&AlignedBuffer` gives out `&[u8]` only.
 unsafe impl Sync for AlignedBuffer {}
@@ -122,8 +123,8 @@ impl AlignedBuffer {
     /// A buffer in the memory of a pool.
     ///
     /// # Safety
-    /// `start` is aligned to a block and begins `len_bytes` initialised bytes, a multiple of a block, that nothing
-    /// else touches until `lease` is dropped.
+    /// `start` is aligned to a block and begins `len_bytes` initialised bytes, a multiple of a block, that
+    /// nothing else touches until `lease` is dropped.
     unsafe fn leased(start: NonNull<u8>, len_bytes: usize, lease: Lease) -> Self {
         Self { start, len_bytes, storage: Storage::Pool(lease) }
     }
@@ -141,9 +142,9 @@ impl Drop for AlignedBuffer {
 impl Deref for AlignedBuffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `start` is aligned and begins at least `len_bytes` initialised bytes (zeroed by the allocator or the
-        // kernel at first), which live as long as `self` and are changed through `&mut self` only. No buffer is longer
-        // than `isize::MAX`.
+        // SAFETY: `start` is aligned and begins at least `len_bytes` initialised bytes (zeroed by the
+        // allocator or the kernel at first), which live as long as `self` and are changed through `&mut self`
+        // only. No buffer is longer than `isize::MAX`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len_bytes) }
     }
 }

@@ -1,4 +1,5 @@
-//! The seam between what is stored and how it gets to media: owned operations in, completions with the buffer out.
+//! The seam between what is stored and how it gets to media: owned operations in, completions with the buffer
+//! out.
 
 use crate::buffer::AlignedBuffer;
 use crate::limits::{BLOCK_LEN_BYTES, BUFFER_LEN_BYTES_MAX};
@@ -60,7 +61,8 @@ impl Shape {
     }
 }
 
-/// One operation. Offsets and lengths are multiples of a block (4096 bytes) and lie within the device; none is empty.
+/// One operation. Offsets and lengths are multiples of a block (4096 bytes) and lie within the device; none
+/// is empty.
 #[derive(Debug)]
 pub enum Operation {
     /// Fill the whole buffer from `offset_bytes` on.
@@ -112,8 +114,8 @@ impl Operation {
 /// Why an operation failed. None says anything about what is on media afterwards.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// Offset or length is not a multiple of a block, or outside the device, or empty, or above one operation's bound.
-    /// Nothing was done.
+    /// Offset or length is not a multiple of a block, or outside the device, or empty, or above one
+    /// operation's bound. Nothing was done.
     #[error(
         "operation at byte {offset_bytes} of {len_bytes} bytes: expected multiples of 4096 within the device"
     )]
@@ -165,8 +167,8 @@ impl DeviceError {
     }
 }
 
-/// What came of an operation. The buffer comes back in every case but `Flush` and `Discard`, and except where the device was
-/// closed with it in flight.
+/// What came of an operation. The buffer comes back in every case but `Flush` and `Discard`, and except where
+/// the device was closed with it in flight.
 #[derive(Debug)]
 pub struct Completion {
     /// Whether it was done, wholly.
@@ -187,7 +189,8 @@ impl Completion {
     }
 }
 
-/// An operation under way. Dropping it does not stop the operation: the device keeps the buffer until it is done.
+/// An operation under way. Dropping it does not stop the operation: the device keeps the buffer until it is
+/// done.
 pub struct Pending {
     inner: Pin<Box<dyn Future<Output = Completion> + Send>>,
 }
@@ -219,8 +222,8 @@ pub trait Device: Send + Sync {
     /// Starts an operation. Operations in flight at once are not ordered among each other.
     fn submit(&self, operation: Operation, class: Class) -> Pending;
 
-    /// Starts no more operations, and completes once those in flight are done and the drive may be opened again.
-    /// Dropping a device does the same without telling when. Wrappers must forward it.
+    /// Starts no more operations, and completes once those in flight are done and the drive may be opened
+    /// again. Dropping a device does the same without telling when. Wrappers must forward it.
     fn close(&self) -> Closing;
 }
 

@@ -1,13 +1,13 @@
 //! Every bound of this crate, with the arithmetic that sets it.
 
-/// Bytes of a block: the unit of offsets and lengths, and the alignment of buffers. The largest logical block of
-/// the drives in question, and the page size.
+/// Bytes of a block: the unit of offsets and lengths, and the alignment of buffers. The largest logical block
+/// of the drives in question, and the page size.
 pub const BLOCK_LEN_BYTES: usize = 4096;
 /// Bytes of a sector: the most that a drive stores or loses as a whole when power fails.
 pub const SECTOR_LEN_BYTES: usize = 512;
 
-/// Bytes of one buffer, and so of one operation, at most. One request to the system transfers at most 2 GiB less a
-/// page; half of that is far above every row (4 MiB) and every scrub read.
+/// Bytes of one buffer, and so of one operation, at most. One request to the system transfers at most 2 GiB
+/// less a page; half of that is far above every row (4 MiB) and every scrub read.
 pub const BUFFER_LEN_BYTES_MAX: usize = 1 << 30;
 /// Bytes of a device at most: offsets are signed 64-bit numbers to the system.
 pub const DEVICE_LEN_BYTES_MAX: u64 = (i64::MAX as u64) & !(BLOCK_LEN_BYTES as u64 - 1);
@@ -16,9 +16,10 @@ pub const DEVICE_LEN_BYTES_MAX: u64 = (i64::MAX as u64) & !(BLOCK_LEN_BYTES as u
 pub const OPERATIONS_PER_DEVICE_MAX: usize = 256;
 /// Devices on one driver at most: all drives of a node (32), if they are on one core.
 pub const DEVICES_PER_DRIVER_MAX: usize = 32;
-/// Operations that one ring gives to the kernel at once at most; no more completions than these ever wait in it, so it
-/// cannot overflow. What its devices submit beyond waits in the driver. Eight devices at their bound: enough to keep any
-/// number of drives busy, in a ring of 48 KiB (2048 x 16 bytes and 256 x 64), which counts as locked memory.
+/// Operations that one ring gives to the kernel at once at most; no more completions than these ever wait in
+/// it, so it cannot overflow. What its devices submit beyond waits in the driver. Eight devices at their
+/// bound: enough to keep any number of drives busy, in a ring of 48 KiB (2048 x 16 bytes and 256 x 64), which
+/// counts as locked memory.
 pub const OPERATIONS_PER_RING_MAX: usize = 8 * OPERATIONS_PER_DEVICE_MAX;
 /// Operations handed to the kernel by one system call at most.
 pub const SUBMISSION_ENTRIES: u32 = 256;
@@ -38,8 +39,8 @@ pub const BLOCKING_THREADS_PER_DEVICE: usize = 4;
 /// Bytes written at once while a file that stands for a drive is created.
 pub const CREATE_CHUNK_LEN_BYTES: usize = 4 << 20;
 
-/// Bytes in the write cache of a device in memory at most; beyond, the oldest reach the media by themselves, as in
-/// a real drive.
+/// Bytes in the write cache of a device in memory at most; beyond, the oldest reach the media by themselves,
+/// as in a real drive.
 pub const MEMORY_CACHE_LEN_BYTES_MAX: usize = 64 << 20;
 
 const _: () = assert!(BLOCK_LEN_BYTES.is_multiple_of(SECTOR_LEN_BYTES));

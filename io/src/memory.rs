@@ -1,14 +1,16 @@
 //! A drive in memory, for tests and the simulator: deterministic, without threads, without a clock.
 //!
-//! [`MemoryMedia`] is what a drive is made of: media, and a volatile write cache before it. It outlives the process that
-//! uses it, here a [`MemoryDevice`] opened on it. Two things end a process: [`MemoryMedia::disconnect`] (killed; the cache stays)
-//! and [`MemoryMedia::power_cut`] (of the writes that no flush covered, a seeded choice survives, whole or torn).
-//! Either way the devices opened before answer [`DeviceError::Closed`] from then on.
+//! [`MemoryMedia`] is what a drive is made of: media, and a volatile write cache before it. It outlives the
+//! process that uses it, here a [`MemoryDevice`] opened on it. Two things end a process:
+//! [`MemoryMedia::disconnect`] (killed; the cache stays) and [`MemoryMedia::power_cut`] (of the writes that
+//! no flush covered, a seeded choice survives, whole or torn). Either way the devices opened before answer
+//! [`DeviceError::Closed`] from then on.
 //!
-//! A [`FaultPlan`] decides for each operation what goes wrong with it, and may hold it back as long as it wants, which is
-//! how the simulator gives drives their latency and lets operations overtake each other.
+//! A [`FaultPlan`] decides for each operation what goes wrong with it, and may hold it back as long as it
+//! wants, which is how the simulator gives drives their latency and lets operations overtake each other.
 //!
-//! It does not model: an order among overlapping writes in flight other than that of their completion; media that wears out.
+//! It does not model: an order among overlapping writes in flight other than that of their completion; media
+//! that wears out.
 
 mod fault;
 mod media;
@@ -75,7 +77,8 @@ impl MemoryMedia {
         self.lock().plan = plan;
     }
 
-    /// The process is killed. Of its operations in flight each is done or not, by `seed`; the write cache stays.
+    /// The process is killed. Of its operations in flight each is done or not, by `seed`; the write cache
+    /// stays.
     pub fn disconnect(&self, seed: u64) {
         let mut state = self.lock();
         state.take_in_flight();
@@ -83,8 +86,8 @@ impl MemoryMedia {
         state.end_session();
     }
 
-    /// Power fails. Of the writes that no flush covered, those in flight included, each is kept, lost or torn at 512 bytes,
-    /// by `seed`; overlapping ones in the order of their completion.
+    /// Power fails. Of the writes that no flush covered, those in flight included, each is kept, lost or torn
+    /// at 512 bytes, by `seed`; overlapping ones in the order of their completion.
     pub fn power_cut(&self, seed: u64) {
         let mut state = self.lock();
         state.take_in_flight();
@@ -267,8 +270,8 @@ impl Device for MemoryDevice {
         self.shape
     }
 
-    /// Without a plan that holds it back, the operation is done at once. Else it is done when the plan's future, polled
-    /// by the returned one, has completed, or when the returned one is dropped.
+    /// Without a plan that holds it back, the operation is done at once. Else it is done when the plan's
+    /// future, polled by the returned one, has completed, or when the returned one is dropped.
     fn submit(&self, operation: Operation, class: Class) -> Pending {
         if let Err(error) = self.shape.check(&operation) {
             return Pending::ready(Completion::refused(operation, error));

@@ -1,8 +1,8 @@
 //! Opening a drive: a raw block device, or a file that stands for one.
 //!
-//! A drive is opened for direct I/O and for this process alone. What is written to a file-backed drive at creation is
-//! zeros over its whole length: space that was only reserved makes every later flush about ten times dearer, because
-//! each first write then changes the file system's own records too.
+//! A drive is opened for direct I/O and for this process alone. What is written to a file-backed drive at
+//! creation is zeros over its whole length: space that was only reserved makes every later flush about ten
+//! times dearer, because each first write then changes the file system's own records too.
 
 mod create;
 mod error;
@@ -36,7 +36,8 @@ pub enum Direct {
     /// A file system that refuses direct I/O is an error.
     #[default]
     Required,
-    /// Go on through the page cache, with a warning: for development, never for a node (a scrub would read memory).
+    /// Go on through the page cache, with a warning: for development, never for a node (a scrub would read
+    /// memory).
     IfPossible,
 }
 
@@ -52,23 +53,27 @@ pub enum Partitioned {
 
 /// How [`crate::Operation::Flush`] is done; chosen once, at open.
 ///
-/// The queue's `fua` is not used: it would make single writes durable, but 32 writes and one flush cost a tenth of 32
-/// forced writes, and the log that needs single writes lives elsewhere.
+/// The queue's `fua` is not used: it would make single writes durable, but 32 writes and one flush cost a
+/// tenth of 32 forced writes, and the log that needs single writes lives elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushMode {
-    /// `fdatasync` on a file: the file system writes what it must know to find the data, then flushes the device.
+    /// `fdatasync` on a file: the file system writes what it must know to find the data, then flushes the
+    /// device.
     File,
-    /// `fdatasync` on a block device: writes what is in the page cache, if anything, then flushes the device's cache.
+    /// `fdatasync` on a block device: writes what is in the page cache, if anything, then flushes the
+    /// device's cache.
     BlockDevice,
-    /// Nothing: a raw device, opened directly, that says a completed write is on media (`write through`). Some virtual
-    /// disks say so because they pass no flush on; then no call could do more, and durability is the peers'.
+    /// Nothing: a raw device, opened directly, that says a completed write is on media (`write through`).
+    /// Some virtual disks say so because they pass no flush on; then no call could do more, and durability is
+    /// the peers'.
     WriteThrough,
 }
 
 /// How [`crate::Operation::Discard`] is done; chosen once, at open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiscardMode {
-    /// Nothing. Files are left as they are: a hole would have to be allocated again, at the price of slow flushes.
+    /// Nothing. Files are left as they are: a hole would have to be allocated again, at the price of slow
+    /// flushes.
     Ignore,
     /// The block device is told.
     BlockDevice,

@@ -14,8 +14,8 @@ mod number {
 /// Bytes of a block device.
 pub(crate) fn block_device_len_bytes(file: &File) -> io::Result<u64> {
     let mut len_bytes = 0u64;
-    // SAFETY: the descriptor is open as long as `file` is borrowed; the call writes one u64, and that is what it gets. On
-    // anything but a block device it fails and writes nothing.
+    // SAFETY: the descriptor is open as long as `file` is borrowed; the call writes one u64, and that is what
+    // it gets. On anything but a block device it fails and writes nothing.
     unsafe { number::blkgetsize64(file.as_raw_fd(), &mut len_bytes) }?;
     Ok(len_bytes)
 }
@@ -30,7 +30,8 @@ pub(crate) fn logical_block_len_bytes(file: &File) -> io::Result<u32> {
 
 /// Tells a block device that a range holds nothing any more.
 pub(crate) fn discard(file: &File, offset_bytes: u64, len_bytes: u64) -> io::Result<()> {
-    // SAFETY: the descriptor is open as long as `file` is borrowed; the call reads two u64 behind the pointer and keeps none.
+    // SAFETY: the descriptor is open as long as `file` is borrowed; the call reads two u64 behind the pointer
+    // and keeps none.
     unsafe { number::blkdiscard(file.as_raw_fd(), &[offset_bytes, len_bytes]) }?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! What to do after the system answered a request to transfer bytes.
 //!
-//! Shared by the backends, so that they agree: an error of the device is surfaced at once and never retried (whoever
-//! stores data decides what a bad drive means); a short transfer, or one that a signal or a full queue kept from happening,
-//! is asked for once more; the second time it is an error.
+//! Shared by the backends, so that they agree: an error of the device is surfaced at once and never retried
+//! (whoever stores data decides what a bad drive means); a short transfer, or one that a signal or a full
+//! queue kept from happening, is asked for once more; the second time it is an error.
 
 use crate::device::DeviceError;
 use crate::limits::BLOCK_LEN_BYTES;

@@ -1,17 +1,20 @@
 //! The [`Device`] by a ring of its own, driven inside the runtime of one thread.
 //!
-//! A [`Driver`] owns a ring and lives as one local task of the thread that started it. Devices send it operations
-//! through a bounded queue, from any thread; it puts all that are queued into the ring by one system call and waits
-//! for completions by the readiness of the ring's descriptor. So it needs no thread, and an operation submitted while
-//! the runtime is busy waits for the running task only, not until the runtime parks.
+//! A [`Driver`] owns a ring and lives as one local task of the thread that started it. Devices send it
+//! operations through a bounded queue, from any thread; it puts all that are queued into the ring by one
+//! system call and waits for completions by the readiness of the ring's descriptor. So it needs no thread,
+//! and an operation submitted while the runtime is busy waits for the running task only, not until the
+//! runtime parks.
 //!
-//! **Invariant** A buffer that the kernel knows is owned by the table of operations in flight until its completion has
-//! arrived: also when the caller dropped its [`Pending`], and when the runtime is shut down around the driver
-//! (then dropping the driver's task waits for the kernel; if it cannot, it leaks the buffers rather than free them).
+//! **Invariant** A buffer that the kernel knows is owned by the table of operations in flight until its
+//! completion has arrived: also when the caller dropped its [`Pending`], and when the runtime is shut down
+//! around the driver (then dropping the driver's task waits for the kernel; if it cannot, it leaks the
+//! buffers rather than free them).
 //!
-//! Not used, because measured to be harmful or useless here: deferred task work (hangs beside tokio-uring's ring),
-//! polled completions, a submission thread, and the idle I/O class (it doubles the latency of foreground reads).
-//! Background classes carry the lowest best-effort priority instead; schedulers without priorities ignore it.
+//! Not used, because measured to be harmful or useless here: deferred task work (hangs beside tokio-uring's
+//! ring), polled completions, a submission thread, and the idle I/O class (it doubles the latency of
+//! foreground reads). Background classes carry the lowest best-effort priority instead; schedulers without
+//! priorities ignore it.
 
 mod engine;
 mod ring;
@@ -30,8 +33,8 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// A ring and the task that drives it. The ring ends, after all operations in flight, when the driver and all of its
-/// devices are dropped, or by [`Driver::shutdown`].
+/// A ring and the task that drives it. The ring ends, after all operations in flight, when the driver and all
+/// of its devices are dropped, or by [`Driver::shutdown`].
 pub struct Driver {
     handle: Arc<Handle>,
 }
@@ -71,8 +74,8 @@ pub fn features() -> Result<Features, UringError> {
 }
 
 impl Driver {
-    /// Makes a ring and starts its task on this thread. Called inside a `LocalSet` of a runtime with I/O enabled;
-    /// `tokio_uring::start` makes one.
+    /// Makes a ring and starts its task on this thread. Called inside a `LocalSet` of a runtime with I/O
+    /// enabled; `tokio_uring::start` makes one.
     ///
     /// # Errors
     /// There is no io_uring here, or it lacks an operation.

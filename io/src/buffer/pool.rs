@@ -1,8 +1,9 @@
 //! A pool of buffers whose memory is taken once, at start.
 //!
 //! A pool has a few size classes, each a row of equal buffers in one mapping. A request gets a buffer of the
-//! smallest class that is long enough, or [`PoolError::Busy`]: never from a larger class, so that many small requests cannot
-//! starve the large ones, and never from the heap, so that memory is bounded. A buffer goes back by its drop.
+//! smallest class that is long enough, or [`PoolError::Busy`]: never from a larger class, so that many small
+//! requests cannot starve the large ones, and never from the heap, so that memory is bounded. A buffer goes
+//! back by its drop.
 //!
 //! Each class is one registered buffer of a ring: see [`crate::uring::Driver::register`].
 #![allow(unsafe_code)]
@@ -67,7 +68,8 @@ pub enum PoolError {
     },
 }
 
-/// Buffers of fixed number and sizes. Cheap to clone; the memory lives until the last clone and the last buffer are gone.
+/// Buffers of fixed number and sizes. Cheap to clone; the memory lives until the last clone and the last
+/// buffer are gone.
 #[derive(Clone)]
 pub struct Pool {
     regions: Arc<[Region]>,
@@ -81,8 +83,8 @@ struct Region {
     free: Mutex<Vec<u32>>,
 }
 
-// SAFETY: the memory behind `start` is handed out in disjoint pieces, each to one lease at a time, under the lock of `free`;
-// the region itself never reads or writes it.
+// SAFETY: the memory behind `start` is handed out in disjoint pieces, each to one lease at a time, under the
+// lock of `free`; the region itself never reads or writes it.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -120,7 +122,8 @@ impl Pool {
         Ok(Self { regions: regions.into() })
     }
 
-    /// A buffer of `len_bytes`. **Its bytes are those of its last use**: fill it, or take [`Pool::take_zeroed`].
+    /// A buffer of `len_bytes`. **Its bytes are those of its last use**: fill it, or take
+    /// [`Pool::take_zeroed`].
     ///
     /// # Errors
     /// [`PoolError::Busy`] where the class has none left, [`PoolError::Len`] where no class will ever do.
@@ -136,9 +139,10 @@ impl Pool {
         let SizeClass { len_bytes: class_len_bytes, count } = region.class;
         let slot = region.free().pop().ok_or(PoolError::Busy { class_len_bytes, count })?;
         let lease = Lease { pool: self.clone(), class_index, slot };
-        // SAFETY: `slot` is below `count`, so the offset is inside the mapping; a mapping is page-aligned, and so is every
-        // multiple of a class length; the kernel zeroed it at first. The slot was just taken off the free list and comes
-        // back by the lease's drop alone, so nobody else has it. The lease keeps the mapping alive.
+        // SAFETY: `slot` is below `count`, so the offset is inside the mapping; a mapping is page-aligned,
+        // and so is every multiple of a class length; the kernel zeroed it at first. The slot was just taken
+        // off the free list and comes back by the lease's drop alone, so nobody else has it. The lease keeps
+        // the mapping alive.
         let mut buffer = unsafe {
             let start = region.start.add(slot as usize * class_len_bytes);
             AlignedBuffer::leased(start, class_len_bytes, lease)
@@ -215,8 +219,8 @@ impl Region {
         let start =
             start.map_err(|errno| PoolError::Memory { len_bytes: total.get(), source: errno.into() })?.cast();
         let region = Self { start, class, free: Mutex::new((0..count).rev().collect()) };
-        // SAFETY: the range is the mapping just made; huge pages change how it is backed, not what it holds. A kernel
-        // without them refuses, and nothing is lost.
+        // SAFETY: the range is the mapping just made; huge pages change how it is backed, not what it holds.
+        // A kernel without them refuses, and nothing is lost.
         let _hint = unsafe { madvise(region.start.cast::<c_void>(), total.get(), MmapAdvise::MADV_HUGEPAGE) };
         Ok(region)
     }
@@ -233,7 +237,8 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: the range is exactly what was mapped; every lease holds the pool, so none is left that refers to it.
+        // SAFETY: the range is exactly what was mapped; every lease holds the pool, so none is left that
+        // refers to it.
         let unmapped = unsafe { munmap(self.start.cast(), self.len_bytes()) };
         debug_assert!(unmapped.is_ok(), "unmapping a whole mapping does not fail");
     }

@@ -40,8 +40,8 @@ pub struct Intent {
 pub enum Fault {
     /// Nothing.
     None,
-    /// EIO, and nothing is done. After a failed flush, the writes that it should have covered are covered by no later
-    /// flush either: they stay readable, and are lost or kept by luck when power fails.
+    /// EIO, and nothing is done. After a failed flush, the writes that it should have covered are covered by
+    /// no later flush either: they stay readable, and are lost or kept by luck when power fails.
     Error,
     /// EIO, though it was done.
     ErrorAfter,

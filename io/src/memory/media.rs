@@ -3,8 +3,8 @@
 use crate::limits::{BLOCK_LEN_BYTES, MEMORY_CACHE_LEN_BYTES_MAX, SECTOR_LEN_BYTES};
 use std::collections::{BTreeMap, VecDeque};
 
-/// A block on media, and one past the number of the newest write that put something there: an older one that is still in
-/// the cache (because a flush of it failed) must not come out on top of it.
+/// A block on media, and one past the number of the newest write that put something there: an older one that
+/// is still in the cache (because a flush of it failed) must not come out on top of it.
 struct Block {
     version: u64,
     bytes: Box<[u8; BLOCK_LEN_BYTES]>,
@@ -175,8 +175,8 @@ impl Media {
         }
     }
 
-    /// Decides of each cached write what is left of it. One cut in eight keeps all, one in eight loses all, so that the
-    /// extremes are met often.
+    /// Decides of each cached write what is left of it. One cut in eight keeps all, one in eight loses all,
+    /// so that the extremes are met often.
     pub(super) fn power_cut(&mut self, seed: u64) {
         let mut random = Random(seed);
         let mode = random.next() % 8;

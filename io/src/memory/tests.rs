@@ -1,5 +1,5 @@
-//! The promises of the drive in memory: what a flush covered is never lost, what it did not may be, and each fault does
-//! what it says.
+//! The promises of the drive in memory: what a flush covered is never lost, what it did not may be, and each
+//! fault does what it says.
 
 use super::{Fault, FaultPlan, Intent, Kind, MemoryDevice, MemoryMedia};
 use crate::buffer::AlignedBuffer;

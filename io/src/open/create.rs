@@ -1,7 +1,8 @@
 //! Making a file that stands for a drive.
 //!
-//! The file is written under another name and gets its own when it is whole and durable, so that a crash in between
-//! leaves no drive of half the length. What such a crash left behind is taken over by the next attempt.
+//! The file is written under another name and gets its own when it is whole and durable, so that a crash in
+//! between leaves no drive of half the length. What such a crash left behind is taken over by the next
+//! attempt.
 
 use super::{OpenError, lock};
 use crate::buffer::AlignedBuffer;
@@ -37,7 +38,8 @@ pub(super) fn create(
     }
     draft.sync_all().map_err(OpenError::io(&draft_path, "made durable"))?;
 
-    // The file is durable before its name is; the lock goes with `draft`, and whoever opens the drive takes it anew.
+    // The file is durable before its name is; the lock goes with `draft`, and whoever opens the drive takes
+    // it anew.
     renameat2(AT_FDCWD, &draft_path, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE)
         .map_err(|errno| OpenError::io(path, "named")(errno.into()))?;
     let folder = match path.parent() {
@@ -53,8 +55,8 @@ fn draft_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Opens the draft for this process alone. Whoever had it before may have finished and renamed it between the open
-/// and the lock: then what was opened is a drive by now, and must not be touched.
+/// Opens the draft for this process alone. Whoever had it before may have finished and renamed it between the
+/// open and the lock: then what was opened is a drive by now, and must not be touched.
 fn open_draft(draft_path: &Path) -> Result<File, OpenError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -73,7 +75,8 @@ fn open_draft(draft_path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Says early that there is not enough space, and gets it in one piece. Not needed where the file system cannot.
+/// Says early that there is not enough space, and gets it in one piece. Not needed where the file system
+/// cannot.
 fn reserve(draft: &File, len_bytes: u64) -> io::Result<()> {
     let len_bytes = i64::try_from(len_bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     match fallocate(draft, FallocateFlags::empty(), 0, len_bytes) {

@@ -296,7 +296,8 @@ impl Engine {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // The lock goes before anyone hears of the end; a discard in flight at the end of a runtime has the drive longer.
+        // The lock goes before anyone hears of the end; a discard in flight at the end of a runtime has the
+        // drive longer.
         if let Err(error) = self.drive.file().unlock() {
             tracing::debug!(%error, "drive not unlocked");
         }
@@ -305,8 +306,8 @@ impl Drop for Attached {
 }
 
 impl Drop for Engine {
-    /// Does nothing after an orderly end. When the runtime ends around the driver, waits for what the kernel has, and
-    /// refuses the rest.
+    /// Does nothing after an orderly end. When the runtime ends around the driver, waits for what the kernel
+    /// has, and refuses the rest.
     fn drop(&mut self) {
         let mut unseen = std::mem::take(&mut self.commands);
         unseen.extend(self.shared.close());

@@ -1,7 +1,7 @@
 //! The ring and the table of what the kernel works on: the one place where the kernel is given pointers.
 //!
-//! A request is moved into the table before the kernel hears of it and leaves with its completion. Nothing else takes a
-//! request out, so its buffer lives as long as the kernel may touch it.
+//! A request is moved into the table before the kernel hears of it and leaves with its completion. Nothing
+//! else takes a request out, so its buffer lives as long as the kernel may touch it.
 #![allow(unsafe_code)]
 
 use super::{Features, UringError};
@@ -49,8 +49,8 @@ pub(super) struct Request<T> {
 
 /// A ring with its table.
 pub(super) struct Ring<T> {
-    // Dropped in this order, after `drop` has seen to it that the kernel works on nothing: first the kernel forgets
-    // the ring, then the requests go, then the memory of the pools.
+    // Dropped in this order, after `drop` has seen to it that the kernel works on nothing: first the kernel
+    // forgets the ring, then the requests go, then the memory of the pools.
     io: IoUring,
     table: Vec<Option<Request<T>>>,
     free: Vec<usize>,
@@ -107,7 +107,8 @@ impl<T> Ring<T> {
     pub(super) fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
         // SAFETY: the ring has its descriptor open for as long as `self` is borrowed.
         let descriptor = unsafe { BorrowedFd::borrow_raw(self.io.as_raw_fd()) }.try_clone_to_owned()?;
-        // SAFETY: an `OwnedFd` is open, and the same, until it is dropped; the `AsyncFd` owns it and does not lend it mutably.
+        // SAFETY: an `OwnedFd` is open, and the same, until it is dropped; the `AsyncFd` owns it and does not
+        // lend it mutably.
         let watch = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
         watch.map_err(io::Error::from)
     }
@@ -143,10 +144,11 @@ impl<T> Ring<T> {
         let first = self.pools.len() * POOL_CLASSES_MAX;
         for (class_index, region) in pool.regions().enumerate() {
             let place = (first + class_index) as u32;
-            // SAFETY: the region is a mapping of the pool, which the ring keeps alive from here on until after the kernel has
-            // forgotten the ring. Should a later class be refused, the places filled so far are never named by an entry, and
-            // filled anew by the next pool; the kernel has pinned their pages and does not follow the address. Who else touches
-            // the memory, and when, is ruled by the leases of the pool and, while the kernel works on a buffer, by the table.
+            // SAFETY: the region is a mapping of the pool, which the ring keeps alive from here on until
+            // after the kernel has forgotten the ring. Should a later class be refused, the places filled so
+            // far are never named by an entry, and filled anew by the next pool; the kernel has pinned their
+            // pages and does not follow the address. Who else touches the memory, and when, is ruled by the
+            // leases of the pool and, while the kernel works on a buffer, by the table.
             let registered = unsafe { self.io.submitter().register_buffers_update(place, &[region], None) };
             if let Err(error) = registered {
                 return Ok(Err(error));
@@ -172,9 +174,10 @@ impl<T> Ring<T> {
         });
         let entry = entry(&self.pools, &mut request).user_data(slot as u64);
         self.table[slot] = Some(request);
-        // SAFETY: the entry points into the buffer of the request, from `resume_bytes` to its end (`entry` slices it, so both are in
-        // bounds). The buffer was just moved into the table, which does not move the memory; it stays there, untouched by
-        // anyone, until the completion for `slot` has arrived: only `reap` empties a slot, and `drop` waits or leaks.
+        // SAFETY: the entry points into the buffer of the request, from `resume_bytes` to its end (`entry`
+        // slices it, so both are in bounds). The buffer was just moved into the table, which does not move
+        // the memory; it stays there, untouched by anyone, until the completion for `slot` has arrived: only
+        // `reap` empties a slot, and `drop` waits or leaks.
         let pushed = unsafe { self.io.submission().push(&entry) };
         pushed.expect("the queue was seen not to be full, and nobody else fills it");
         Ok(())
@@ -217,7 +220,8 @@ impl<T> Ring<T> {
                 let answer = usize::try_from(answer).map_err(|_| io::Error::from_raw_os_error(-answer));
                 into.push((request, answer));
             }
-            // The queue is empty when it was seen empty after the last entry was taken: its descriptor tells of later ones.
+            // The queue is empty when it was seen empty after the last entry was taken: its descriptor tells
+            // of later ones.
             if into.len() == before {
                 return;
             }

@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 /// Why the ring does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum UringError {
-    /// The kernel gives no ring: too old, or forbidden (by a container's filter or `kernel.io_uring_disabled`), or the limit
-    /// on locked memory is below the ring itself (about 64 KiB each, counted for all processes of the user).
+    /// The kernel gives no ring: too old, or forbidden (by a container's filter or
+    /// `kernel.io_uring_disabled`), or the limit on locked memory is below the ring itself (about 64 KiB
+    /// each, counted for all processes of the user).
     #[error("the kernel gives no io_uring")]
     Unavailable(#[source] io::Error),
     /// The kernel's io_uring lacks an operation.
@@ -111,8 +112,8 @@ impl DeviceState {
     }
 }
 
-/// The queue to the driver. Bounded because operations are counted by their devices, and devices by the driver; all
-/// other commands come once in the life of a device or pool.
+/// The queue to the driver. Bounded because operations are counted by their devices, and devices by the
+/// driver; all other commands come once in the life of a device or pool.
 #[derive(Default)]
 pub(super) struct Shared {
     queue: Mutex<Queue>,

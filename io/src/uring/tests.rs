@@ -1,4 +1,5 @@
-//! The ring's own promises: the driver drains, drives are given up, bounds hold, and dropped callers change nothing.
+//! The ring's own promises: the driver drains, drives are given up, bounds hold, and dropped callers change
+//! nothing.
 //!
 //! Each test needs io_uring, as does the backend; where it is forbidden they fail rather than pass unseen.
 
@@ -89,7 +90,8 @@ fn a_runtime_that_ends_under_load_waits_for_the_kernel() {
                 }
             }
         });
-        // Each buffer is either back in the pool, or in a completion that nobody took yet: none is with the kernel.
+        // Each buffer is either back in the pool, or in a completion that nobody took yet: none is with the
+        // kernel.
         let mut done = 0;
         tokio_uring::start(async {
             for pending in kept {
