@@ -102,6 +102,8 @@ impl SlabWriter {
             }
             Event::Tick => {}
         }
+        // Before the roll, to make room for one more rolled slab; after it, for one that has nothing to wait for.
+        self.retire(now, actions);
         self.roll_by_time(now, actions);
         self.retire(now, actions);
         self.fill(now, actions);
@@ -189,7 +191,7 @@ impl SlabWriter {
     ) {
         let (rule, mutants) = (self.config.rule, self.config.mutants);
         let reason = if fenced { RollReason::Fenced } else { RollReason::HolderFailed };
-        let Some(slab) = self.find(id) else { return };
+        let Some(slab) = self.find(id).filter(|slab| slab.spread.all().contains(fragment)) else { return };
         slab.stop(fragment, fenced);
         // Rows that waited for this holder alone are forgotten now.
         slab.advance(rule, mutants, actions);
@@ -275,7 +277,11 @@ impl SlabWriter {
             RollReason::Full | RollReason::Aged | RollReason::Commanded => false,
         };
         if failed && !slab.has_durable_rows() {
-            self.pause(now);
+            // The first failure costs no time; those that follow without a durable row between them do.
+            match self.failures {
+                0 => self.failures = 1,
+                _ => self.pause(now),
+            }
         }
         while self.retiring.len() >= RETIRING_SLABS_MAX {
             self.give_up_oldest(actions);

@@ -8,23 +8,32 @@ fn spread(profile: Profile, places: &[(u8, u64)]) -> Spread {
     Spread::from_places(profile, &places).unwrap()
 }
 
-/// Every layout of `count` fragments over up to three zones with up to three nodes each, fragments in the order of their places
-/// (the definition does not depend on the order).
+/// Every layout of `count` fragments over up to three zones with up to three nodes each, but for the names of zones and nodes and
+/// the order of fragments, on which the definition does not depend: fuller nodes and zones come first.
 fn layouts(count: usize) -> Vec<Vec<(u8, u64)>> {
-    let places: Vec<(u8, u64)> =
-        (0..3_u8).flat_map(|zone| (0..3).map(move |node| (zone, u64::from(zone) * 3 + node))).collect();
-    let mut layouts: Vec<Vec<(u8, u64)>> = vec![Vec::new()];
-    for _ in 0..count {
-        layouts = layouts
-            .into_iter()
-            .flat_map(|layout| {
-                let last = layout.last().copied();
-                let next = places.iter().copied().filter(move |place| last.is_none_or(|last| *place >= last));
-                next.map(move |place| [layout.as_slice(), &[place]].concat()).collect::<Vec<_>>()
-            })
-            .collect();
-    }
+    let mut layouts = Vec::new();
+    let mut counts = [[0_usize; 3]; 3];
+    fill(&mut counts, 0, count, &mut layouts);
     layouts
+}
+
+fn fill(counts: &mut [[usize; 3]; 3], place: usize, left: usize, layouts: &mut Vec<Vec<(u8, u64)>>) {
+    if place == 9 {
+        let falling =
+            counts.is_sorted_by(|a, b| a >= b) && counts.iter().all(|zone| zone.is_sorted_by(|a, b| a >= b));
+        if left == 0 && falling {
+            let places = (0..9).flat_map(|place| {
+                std::iter::repeat_n(((place / 3) as u8, place as u64), counts[place / 3][place % 3])
+            });
+            layouts.push(places.collect());
+        }
+        return;
+    }
+    for here in 0..=left {
+        counts[place / 3][place % 3] = here;
+        fill(counts, place + 1, left - here, layouts);
+    }
+    counts[place / 3][place % 3] = 0;
 }
 
 /// The definition, word for word: for every zone z (and every node n outside of it), what is left holds k.
@@ -48,10 +57,7 @@ fn by_definition(needed: usize, places: &[(u8, u64)], written: u32, rule: AckRul
 fn agrees_with_the_definition_up_to_nine_holders() {
     let mut durable = 0;
     for count in 2..=9_u8 {
-        let layouts = layouts(usize::from(count));
-        // Some hundred thousand layouts of nine: every k and W for all of them would take minutes.
-        let step = (layouts.len() / 150).max(1);
-        for places in layouts.iter().step_by(step) {
+        for places in &layouts(usize::from(count)) {
             for data in 1..count {
                 let spread = spread(Profile::new(data, count - data).unwrap(), places);
                 for written in 0..1_u32 << count {

@@ -8,7 +8,7 @@ use crate::durable::{AckRule, Spread};
 use crate::limits::{ROWS_TRACKED_LEN_BYTES_MAX, ROWS_TRACKED_MAX};
 use crate::mutants::MutantSwitch;
 use bytes::Bytes;
-use proptest::prelude::{Strategy, any, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use strongroom_format::wire::message::Append;
@@ -366,6 +366,8 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<(u8, u16)>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     #[test]
     fn any_interleaving_keeps_the_promises(steps in steps()) {
         let mut world = World::new(MutantSwitch::NONE);

@@ -182,9 +182,7 @@ impl Slab {
 
     /// Holder `fragment` takes no more rows. What a fenced one acknowledged is on its media and stays; one that failed may be gone.
     pub(super) fn stop(&mut self, fragment: FragmentIndex, fenced: bool) {
-        if !self.spread.all().contains(fragment) {
-            return;
-        }
+        assert!(self.spread.all().contains(fragment), "a fragment of this slab");
         self.stopped.insert(fragment);
         if !fenced {
             self.uncounted.insert(fragment);
