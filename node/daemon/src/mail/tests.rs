@@ -196,11 +196,21 @@ fn generated_sizes_are_those_of_a_mail_store() {
     let at = |share: f64| sizes[(share * sizes.len() as f64) as usize] as f64 / 1024.0;
     let mean = sizes.iter().sum::<usize>() as f64 / sizes.len() as f64 / 1024.0;
     // The documented quantiles, within what 400,000 draws leave open.
-    for (share, expected) in [(0.10, 3.0), (0.25, 6.6), (0.50, 24.2), (0.75, 47.7), (0.90, 78.4), (0.95, 123.0)] {
-        assert!((at(share) / expected - 1.0).abs() < 0.03, "p{share} is {} KiB, expected {expected}", at(share));
+    for (share, expected) in
+        [(0.10, 3.0), (0.25, 6.6), (0.50, 24.2), (0.75, 47.7), (0.90, 78.4), (0.95, 123.0)]
+    {
+        assert!(
+            (at(share) / expected - 1.0).abs() < 0.03,
+            "p{share} is {} KiB, expected {expected}",
+            at(share)
+        );
     }
     for (share, expected) in [(0.99, 1007.0), (0.999, 5115.0)] {
-        assert!((at(share) / expected - 1.0).abs() < 0.10, "p{share} is {} KiB, expected {expected}", at(share));
+        assert!(
+            (at(share) / expected - 1.0).abs() < 0.10,
+            "p{share} is {} KiB, expected {expected}",
+            at(share)
+        );
     }
     assert!((60.0..75.0).contains(&mean), "mean is {mean} KiB");
     assert!(at(0.99999) > 16.0 * 1024.0, "a tail beyond 16 MiB");
@@ -244,7 +254,10 @@ fn a_seed_means_the_same_bytes_for_ever_and_in_any_order() {
     }
     assert_ne!(generate(SEED + 1, 1).next().unwrap().bytes, forward[0].bytes);
     let golden = forward.iter().fold(0, |crc, mail| crc32c::crc32c_append(crc, &mail.bytes));
-    assert_eq!(golden, GOLDEN_CRC32C, "generated mail changed: figures of older runs cannot be compared any more");
+    assert_eq!(
+        golden, GOLDEN_CRC32C,
+        "generated mail changed: figures of older runs cannot be compared any more"
+    );
 }
 
 /// CRC-32C of the first twenty mails of [`SEED`].

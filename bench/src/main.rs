@@ -1,0 +1,50 @@
+//! Measures Strongroom and its peers in the same way: `s3` any S3 server under a mail store's load, `codec` the erasure codec.
+//!
+//! Every figure is printed with the machine it was measured on, as a table for people or as JSON for machines. What each one
+//! means, and what it does not, is in README.md beside this crate.
+
+mod limits;
+
+mod control;
+mod machine;
+mod process;
+
+#[path = "../../node/daemon/src/mail/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod mail;
+
+mod codec;
+mod s3;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Measures Strongroom and its peers in the same way.
+#[derive(Debug, Parser)]
+#[command(name = "strongroom-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// PUT, GET and DELETE a mail store's objects on any S3 server.
+    S3(Box<s3::Arguments>),
+    /// Encode, verify and reconstruct, beside reed-solomon-erasure.
+    Codec(codec::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::S3(arguments) => s3::run(&arguments),
+        Command::Codec(arguments) => codec::run(&arguments),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("strongroom-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
