@@ -1,0 +1,203 @@
+//! Sealing and converting, for the slabs of the groups that this node leads.
+//!
+//! The slab table says what is to be done, so a new leader goes on where the old one stopped: an open slab whose writer is gone is fenced, a
+//! fenced one is sealed, an empty one is killed, a sealed one becomes cold once it is old enough. Every step ends in one command that the
+//! table takes only if the slab still is what was seen (epoch or generation), so two caretakers at once do no harm.
+
+mod convert;
+mod seal;
+
+use crate::alarms::Alarms;
+use crate::cluster::{Monitor, Peers};
+use crate::config::SlabPolicy;
+use crate::limits::{CONVERTS_MAX, SEALS_MAX, SLABS_PAGE};
+use crate::status::SlabCounts;
+use futures::stream::{self, StreamExt};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use strongroom_env::Env;
+use strongroom_meta::group::{GroupAnswer, GroupCommand, GroupQuery};
+use strongroom_meta::{Meta, MetaError};
+use strongroom_types::{Deadline, GroupId, Instant, SlabId, SlabRecord, SlabState};
+
+/// Between two walks over the slab tables.
+const WALK_EVERY: Duration = Duration::from_millis(500);
+/// How long the slab table may take to answer.
+const META_PATIENCE: Duration = Duration::from_secs(5);
+/// Silence of a writer after which its slabs are fenced. Harmless if it lives: it opens new ones.
+const WRITER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the caretaker works with.
+pub struct CaretakerParts {
+    /// The world.
+    pub env: Env,
+    /// Groups and slab table.
+    pub meta: Arc<Meta>,
+    /// Calls to peers.
+    pub peers: Peers,
+    /// The view for placement.
+    pub monitor: Arc<Monitor>,
+    /// Where damage is told.
+    pub alarms: Arc<Alarms>,
+    /// Data groups of the cluster.
+    pub groups: u16,
+    /// When slabs become cold.
+    pub policy: SlabPolicy,
+}
+
+/// Seals and converts.
+pub struct Caretaker {
+    parts: CaretakerParts,
+    /// When this node first saw a slab sealed: ages are measured from there, since clocks of other nodes mean nothing here.
+    sealed_seen: Mutex<BTreeMap<SlabId, Instant>>,
+    counts: Mutex<SlabCounts>,
+    convert_now: AtomicBool,
+}
+
+impl Caretaker {
+    /// Starts walking.
+    pub fn start(parts: CaretakerParts) -> Arc<Self> {
+        let caretaker = Arc::new(Self {
+            parts,
+            sealed_seen: Mutex::new(BTreeMap::new()),
+            counts: Mutex::new(SlabCounts::default()),
+            convert_now: AtomicBool::new(false),
+        });
+        let walker = caretaker.clone();
+        let task = async move {
+            loop {
+                walker.walk().await;
+                walker.parts.env.clock.sleep(WALK_EVERY).await;
+            }
+        };
+        caretaker.parts.env.spawn.spawn("caretaker", Box::pin(task));
+        caretaker
+    }
+
+    /// From now on sealed slabs become cold whatever their age, until the node ends.
+    pub fn convert_now(&self) {
+        self.convert_now.store(true, Ordering::Relaxed);
+    }
+
+    /// Slabs of the groups that this node led at the last walk.
+    pub fn counts(&self) -> SlabCounts {
+        *self.counts.lock().expect("no code panics while it holds this lock")
+    }
+
+    async fn walk(&self) {
+        let mut counts = SlabCounts::default();
+        let mut seen = BTreeMap::new();
+        for group in (0..self.parts.groups).map(GroupId::new) {
+            if self.parts.meta.leads(group) {
+                match self.slabs_of(group).await {
+                    Ok(records) => self.walk_group(records, &mut counts, &mut seen).await,
+                    Err(error) => tracing::debug!(%group, %error, "slab table cannot be walked now"),
+                }
+            }
+        }
+        *self.sealed_seen.lock().expect("no code panics while it holds this lock") = seen;
+        *self.counts.lock().expect("no code panics while it holds this lock") = counts;
+    }
+
+    async fn slabs_of(&self, group: GroupId) -> Result<Vec<SlabRecord>, MetaError> {
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let query = GroupQuery::Slabs { after, limit: SLABS_PAGE, live_only: true };
+            let GroupAnswer::Slabs(page) = self.parts.meta.read(group, query, self.deadline()).await? else {
+                unreachable!("meta answers a query in kind")
+            };
+            let full = page.len() == SLABS_PAGE as usize;
+            after = page.last().map(|record| record.slab);
+            all.extend(page);
+            if !full {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn walk_group(
+        &self,
+        records: Vec<SlabRecord>,
+        counts: &mut SlabCounts,
+        seen: &mut BTreeMap<SlabId, Instant>,
+    ) {
+        let now = self.parts.env.clock.now();
+        let mut to_seal = Vec::new();
+        let mut to_convert = Vec::new();
+        for record in records {
+            count(counts, &record);
+            match &record.state {
+                SlabState::Open => {
+                    if self.parts.monitor.session_is_over(record.writer, record.session, WRITER_PATIENCE) {
+                        self.fence(&record).await;
+                    }
+                }
+                SlabState::Sealing => to_seal.push(record),
+                SlabState::Sealed(sealed) if sealed.rows == 0 => self.kill_empty(&record).await,
+                SlabState::Sealed(_) if record.profile.is_copies() => {
+                    let since = self.first_seen(record.slab, now);
+                    seen.insert(record.slab, since);
+                    let due = now.since(since) >= self.parts.policy.convert_after;
+                    if due || self.convert_now.load(Ordering::Relaxed) {
+                        to_convert.push(record);
+                    }
+                }
+                SlabState::Sealed(_) | SlabState::Dead => {}
+            }
+        }
+        stream::iter(to_seal).for_each_concurrent(SEALS_MAX, |record| seal::seal(&self.parts, record)).await;
+        stream::iter(to_convert)
+            .for_each_concurrent(CONVERTS_MAX, |record| convert::convert(&self.parts, record))
+            .await;
+    }
+
+    fn first_seen(&self, slab: SlabId, now: Instant) -> Instant {
+        let seen = self.sealed_seen.lock().expect("no code panics while it holds this lock");
+        seen.get(&slab).copied().unwrap_or(now)
+    }
+
+    async fn fence(&self, record: &SlabRecord) {
+        tracing::info!(slab = %record.slab, writer = %record.writer, "writer is gone: slab is fenced");
+        let command = GroupCommand::BeginSeal { slab: record.slab, epoch: record.epoch };
+        if let Err(error) = self.parts.meta.write(record.slab.group(), command, self.deadline()).await {
+            tracing::debug!(slab = %record.slab, %error, "not fenced yet");
+        }
+    }
+
+    /// No row, so no locator can point into it; its fences may be given back.
+    async fn kill_empty(&self, record: &SlabRecord) {
+        let command = GroupCommand::KillEmpty { slab: record.slab };
+        if let Err(error) = self.parts.meta.write(record.slab.group(), command, self.deadline()).await {
+            tracing::debug!(slab = %record.slab, %error, "empty slab not killed yet");
+        }
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.parts.env.clock.now(), META_PATIENCE)
+    }
+}
+
+fn count(counts: &mut SlabCounts, record: &SlabRecord) {
+    match &record.state {
+        SlabState::Open => counts.open += 1,
+        SlabState::Sealing => counts.sealing += 1,
+        SlabState::Dead => {}
+        SlabState::Sealed(sealed) => {
+            if sealed.rows == 0 {
+                counts.empty += 1;
+            } else if record.profile.is_copies() {
+                counts.hot += 1;
+                counts.hot_image_bytes += u64::from(sealed.len_bytes);
+            } else {
+                counts.cold += 1;
+                counts.cold_image_bytes += u64::from(sealed.len_bytes);
+            }
+            if sealed.missing != 0 {
+                counts.deficit += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+use super::*;
+
+fn example() -> String {
+    let mut text = String::from(
+        r#"[cluster]
+id = "0123456789abcdef0123456789abcdef"
+groups = 4
+
+[node]
+id = 1
+state_dir = "state"
+drives = ["drive-0"]
+s3_listen = "127.0.0.1:9000"
+control_socket = "control.sock"
+
+[credentials]
+access_key = "AKIA"
+secret_key = "12345678"
+"#,
+    );
+    for node in 1..=3 {
+        text.push_str(&format!(
+            "\n[[member]]\nid = {node}\nzone = {node}\naddress = \"127.0.0.1:710{node}\"\n"
+        ));
+    }
+    text
+}
+
+fn refusal(from: &str, to: &str) -> String {
+    let text = example();
+    assert!(text.contains(from), "the example has {from:?}");
+    Config::parse(Path::new("/n/node.toml"), &text.replacen(from, to, 1)).expect_err("refused").to_string()
+}
+
+#[test]
+fn example_is_accepted_and_paths_are_relative_to_the_file() {
+    let config = Config::parse(Path::new("/n/node.toml"), &example()).unwrap();
+    assert_eq!(config.drives, [PathBuf::from("/n/drive-0")]);
+    assert_eq!(config.members.len(), 3);
+    assert_eq!(config.own().zone, ZoneId::new(1));
+    assert_eq!(config.slab, SlabPolicy::default());
+}
+
+#[test]
+fn errors_name_file_line_field_and_expectation() {
+    for (from, to, parts) in [
+        ("groups = 4", "groups = 0", ["node.toml:3", "cluster.groups", "1 to 1024"]),
+        ("groups = 4", "groups = \"x\"", ["node.toml:3", "groups", "expected u16"]),
+        ("id = \"0123", "id = \"z123", ["node.toml:2", "cluster.id", "32 hexadecimal digits"]),
+        ("id = 1\nstate", "id = 9\nstate", ["node.toml:6", "node.id", "[[member]]"]),
+        (
+            "secret_key = \"12345678\"",
+            "secret_key = \"1234567\"",
+            ["node.toml:14", "secret_key", "8 or more"],
+        ),
+        ("s3_listen", "s3_lisen", ["node.toml:9", "s3_lisen", "expected one of"]),
+        ("127.0.0.1:9000", "127.0.0.1", ["node.toml:9", "s3_listen", "socket address"]),
+        ("zone = 3", "zone = 2", ["node.toml", "member", "3 to 8 zones"]),
+        ("[\"drive-0\"]", "[\"a\", \"a\"]", ["node.toml:8", "node.drives", "each path once"]),
+        ("[cluster]", "[cluster", ["node.toml:1", "", ""]),
+    ] {
+        let message = refusal(from, to);
+        for part in parts {
+            assert!(message.contains(part), "{message:?} contains {part:?}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_not_printed() {
+    let config = Config::parse(Path::new("node.toml"), &example()).unwrap();
+    assert!(!format!("{config:?}").contains("12345678"));
+}
+
+#[test]
+fn slab_length_bounds_in_pairs() {
+    let with = |len: u64| {
+        let text = format!("{}\n[slab]\nlen_bytes_max = {len}\n", example());
+        Config::parse(Path::new("node.toml"), &text)
+    };
+    assert!(with(u64::from(SLAB_LEN_BYTES_MIN)).is_ok());
+    assert!(with(u64::from(SLAB_LEN_BYTES_MIN) - 1).is_err());
+    assert!(with(u64::from(SLAB_LEN_BYTES_MAX)).is_ok());
+    assert!(with(u64::from(SLAB_LEN_BYTES_MAX) + 1).is_err());
+}

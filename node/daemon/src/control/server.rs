@@ -1,0 +1,134 @@
+//! Serves the control socket.
+
+use crate::node::Node;
+use crate::status::Problem;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+
+/// Connections at once at most; an operator needs one.
+const CONNECTIONS_MAX: usize = 16;
+
+/// Why the socket could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("control socket {path}: {source}")]
+pub struct SocketError {
+    /// Where.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Makes the socket, mode 0600. One that a dead process left behind is replaced; the drives' locks keep two living nodes apart.
+///
+/// # Errors
+/// The path cannot be used.
+pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+    let error = |source| SocketError { path: path.to_owned(), source };
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(error(source)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(error)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(error)?;
+    Ok(listener)
+}
+
+/// Answers until the runtime ends.
+pub async fn serve(listener: UnixListener, node: Arc<Node>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        if !is_allowed(&stream) {
+            continue;
+        }
+        let node = node.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let node = node.clone();
+                async move { Ok::<_, Infallible>(answer(&node, &request).await) }
+            });
+            // A client that breaks off has nobody to be told.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            drop(place);
+        });
+    }
+}
+
+/// Only root and the user that the node runs as, whatever the mode of the folder says.
+fn is_allowed(stream: &tokio::net::UnixStream) -> bool {
+    let Ok(peer) = stream.peer_cred() else { return false };
+    let own = nix::unistd::Uid::effective().as_raw();
+    let allowed = peer.uid() == 0 || peer.uid() == own;
+    if !allowed {
+        tracing::warn!(uid = peer.uid(), "control socket: connection of another user refused");
+    }
+    allowed
+}
+
+async fn answer(node: &Arc<Node>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/v1/status") => json(StatusCode::OK, &node.status()),
+        (&Method::GET, "/v1/ready") => {
+            let status = node.status();
+            match status.ready {
+                true => json(StatusCode::OK, &status.ready),
+                false => problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "not ready",
+                    &status.not_ready_because.join("; "),
+                ),
+            }
+        }
+        (&Method::POST, "/v1/jobs/seal") => {
+            node.seal_now().await;
+            json(StatusCode::ACCEPTED, &"sealing")
+        }
+        (&Method::POST, "/v1/jobs/convert") => {
+            node.convert_now();
+            json(StatusCode::ACCEPTED, &"converting")
+        }
+        (_, "/v1/status" | "/v1/ready") => {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "wrong method", "this path takes GET")
+        }
+        (_, "/v1/jobs/seal" | "/v1/jobs/convert") => {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "wrong method", "this path takes POST")
+        }
+        (_, path) => {
+            let detail =
+                format!("{path}: there is /v1/status, /v1/ready, /v1/jobs/seal and /v1/jobs/convert");
+            problem(StatusCode::NOT_FOUND, "no such path", &detail)
+        }
+    }
+}
+
+fn json(status: StatusCode, body: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    let text = serde_json::to_vec(body).expect("status is plain data");
+    with_type(status, "application/json", text)
+}
+
+fn problem(status: StatusCode, title: &str, detail: &str) -> Response<Full<Bytes>> {
+    let problem = Problem { title: title.into(), status: status.as_u16(), detail: detail.into() };
+    let text = serde_json::to_vec(&problem).expect("a problem is plain data");
+    with_type(status, "application/problem+json", text)
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,230 @@
+//! The folder of a `dev` cluster: what is in it, and how it is made.
+//!
+//! ```text
+//! DIR/cluster.json          ids, ports, keys: written once, read by every later start
+//! DIR/node-N/node.toml      as a node anywhere would have it
+//! DIR/node-N/drive-0.img    its drive
+//! DIR/node-N/state/         Raft log and state machine
+//! DIR/node-N/control.sock   its control socket
+//! DIR/node-N/log            what it said
+//! ```
+
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use strongroom_env::Rng;
+
+/// How a new cluster is to be.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Zones.
+    pub zones: u8,
+    /// Nodes in each zone.
+    pub nodes_per_zone: u8,
+    /// Bytes of each node's drive.
+    pub drive_len_bytes: u64,
+    /// Bytes of an extent.
+    pub extent_len_bytes: u32,
+    /// Data groups.
+    pub groups: u16,
+    /// First port; 0 picks free ones.
+    pub base_port: u16,
+    /// Lines of the `[slab]` section.
+    pub slab_section: String,
+}
+
+/// A cluster's folder, as `cluster.json` has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// 32 hexadecimal digits.
+    pub cluster: String,
+    /// Where the front listens.
+    pub front: SocketAddr,
+    /// S3 key pair.
+    pub access_key: String,
+    /// S3 key pair.
+    pub secret_key: String,
+    /// Data groups.
+    pub groups: u16,
+    /// Bytes of each drive.
+    pub drive_len_bytes: u64,
+    /// Bytes of an extent.
+    pub extent_len_bytes: u32,
+    /// Lines of the `[slab]` section.
+    pub slab_section: String,
+    /// The nodes.
+    pub nodes: Vec<PlannedNode>,
+}
+
+/// A node of the plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlannedNode {
+    /// Its id.
+    pub id: u64,
+    /// Its zone.
+    pub zone: u8,
+    /// Where peers reach it.
+    pub peers: SocketAddr,
+    /// Where S3 clients reach it.
+    pub s3: SocketAddr,
+}
+
+/// Why a folder could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// A file or folder could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `cluster.json` is not what this program wrote.
+    #[error("{path}: {source}; remove the folder to start afresh")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The folder holds something, but no cluster.
+    #[error("{path}: not empty and no cluster in it; name another folder")]
+    NotEmpty {
+        /// Which.
+        path: PathBuf,
+    },
+    /// No free port.
+    #[error("port {port} on 127.0.0.1 cannot be used: {source}; choose others with --base-port")]
+    Port {
+        /// Which.
+        port: u16,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Offset of the peers' ports from the base port; the S3 ports are base + node id, the front is the base.
+const PEER_PORT_OFFSET: u16 = 100;
+
+impl Plan {
+    /// Opens the cluster in `dir`, or makes a new one there.
+    ///
+    /// # Errors
+    /// See [`LayoutError`]. An existing cluster is never changed.
+    pub fn open_or_create(dir: &Path, shape: &Shape, rng: &dyn Rng) -> Result<Self, LayoutError> {
+        let path = dir.join("cluster.json");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                return serde_json::from_str(&text).map_err(|source| LayoutError::Damaged { path, source });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(LayoutError::Io { path, source }),
+        }
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LayoutError::Io { path, source }
+        };
+        std::fs::create_dir_all(dir).map_err(io(dir))?;
+        if std::fs::read_dir(dir).map_err(io(dir))?.next().is_some() {
+            return Err(LayoutError::NotEmpty { path: dir.to_owned() });
+        }
+        let plan = Self::draw(shape, rng)?;
+        for node in &plan.nodes {
+            let folder = plan.node_dir(dir, node.id);
+            std::fs::create_dir_all(folder.join("state")).map_err(io(&folder))?;
+            let config = folder.join("node.toml");
+            std::fs::write(&config, plan.node_toml(node)).map_err(io(&config))?;
+        }
+        // Last, and by rename: a folder without it was not finished.
+        let text = serde_json::to_string_pretty(&plan).expect("a plan is plain data");
+        let partial = dir.join("cluster.json.partial");
+        std::fs::write(&partial, text).map_err(io(&partial))?;
+        std::fs::rename(&partial, &path).map_err(io(&path))?;
+        Ok(plan)
+    }
+
+    fn draw(shape: &Shape, rng: &dyn Rng) -> Result<Self, LayoutError> {
+        let count = u64::from(shape.zones) * u64::from(shape.nodes_per_zone);
+        let mut ports = Ports::new(shape.base_port, count)?;
+        let front = ports.next(0)?;
+        let mut nodes = Vec::new();
+        for id in 1..=count {
+            // Interleaved, so that neighbouring ids are in different zones.
+            let zone = u8::try_from((id - 1) % u64::from(shape.zones) + 1).expect("zones are u8");
+            let offset = u16::try_from(id).expect("a dev cluster is small");
+            nodes.push(PlannedNode {
+                id,
+                zone,
+                s3: ports.next(offset)?,
+                peers: ports.next(PEER_PORT_OFFSET + offset)?,
+            });
+        }
+        Ok(Self {
+            cluster: format!("{:032x}", rng.u128()),
+            front,
+            access_key: format!("SR{:018X}", u128::from(rng.u64())),
+            secret_key: format!("{:032x}", rng.u128()),
+            groups: shape.groups,
+            drive_len_bytes: shape.drive_len_bytes,
+            extent_len_bytes: shape.extent_len_bytes,
+            slab_section: shape.slab_section.clone(),
+            nodes,
+        })
+    }
+
+    /// The folder of a node.
+    pub fn node_dir(&self, dir: &Path, id: u64) -> PathBuf {
+        dir.join(format!("node-{id}"))
+    }
+
+    fn node_toml(&self, node: &PlannedNode) -> String {
+        let mut text = format!(
+            "[cluster]\nid = \"{}\"\ngroups = {}\n\n\
+             [node]\nid = {}\nstate_dir = \"state\"\ndrives = [\"drive-0.img\"]\ns3_listen = \"{}\"\n\
+             control_socket = \"control.sock\"\n\n\
+             [credentials]\naccess_key = \"{}\"\nsecret_key = \"{}\"\n\n[slab]\n{}\n",
+            self.cluster, self.groups, node.id, node.s3, self.access_key, self.secret_key, self.slab_section
+        );
+        for member in &self.nodes {
+            write!(
+                text,
+                "\n[[member]]\nid = {}\nzone = {}\naddress = \"{}\"\n",
+                member.id, member.zone, member.peers
+            )
+            .expect("writing to a string");
+        }
+        text
+    }
+}
+
+/// Hands out ports, each checked to be free now.
+struct Ports {
+    base: u16,
+    /// Listeners of picked ports, held until all are picked, so that none is picked twice.
+    held: Vec<TcpListener>,
+}
+
+impl Ports {
+    fn new(base: u16, count: u64) -> Result<Self, LayoutError> {
+        let last = u64::from(base) + u64::from(PEER_PORT_OFFSET) + count;
+        if base != 0 && last > u64::from(u16::MAX) {
+            let source = std::io::Error::from(std::io::ErrorKind::InvalidInput);
+            return Err(LayoutError::Port { port: base, source });
+        }
+        Ok(Self { base, held: Vec::new() })
+    }
+
+    fn next(&mut self, offset: u16) -> Result<SocketAddr, LayoutError> {
+        let port = if self.base == 0 { 0 } else { self.base + offset };
+        let error = |source| LayoutError::Port { port, source };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(error)?;
+        let address = listener.local_addr().map_err(error)?;
+        self.held.push(listener);
+        Ok(address)
+    }
+}

@@ -1,0 +1,165 @@
+//! What a drive knows in memory of one fragment. Rebuilt from the extent headers and row headers at every start.
+
+use strongroom_format::cold::ChecksumTable;
+use strongroom_format::extent::MarkSlot;
+use strongroom_format::seal_mark::SealMark;
+use strongroom_types::units::BLOCK_LEN_BYTES;
+use strongroom_types::{Epoch, Profile, RowSequence};
+
+/// One fragment on this drive.
+#[derive(Debug)]
+pub struct Fragment {
+    /// The slab's profile in this layout.
+    pub profile: Profile,
+    /// Appends below this are refused.
+    pub epoch: Epoch,
+    /// Its extents, in order.
+    pub extents: Vec<u32>,
+    /// A write or flush failed: nothing more is appended, what is durable stays readable.
+    pub failed: bool,
+    /// What it holds.
+    pub body: Body,
+}
+
+/// What a fragment holds.
+#[derive(Debug)]
+pub enum Body {
+    /// A copy of the image, row by row.
+    Hot(Rows),
+    /// A slice of the image or of its parity.
+    Cold(Slice),
+}
+
+/// The rows of a hot fragment. Row `i`'s header is `i` blocks further into the fragment than its payload is in the image,
+/// because each row before it has one header block.
+#[derive(Debug)]
+pub struct Rows {
+    /// End of each row in the image, in blocks.
+    pub ends_blocks: Vec<u32>,
+    /// Chain checksum at each row.
+    pub chains: Vec<u32>,
+    /// Rows that were planned for writing; those below `durable` are on media.
+    pub durable: u32,
+    /// Rows below this were found at start, not written by this run: their payload was not looked at yet.
+    pub found: u32,
+    /// The highest committed row count that the writer told.
+    pub committed_upto: RowSequence,
+    /// The last seal mark written or found.
+    pub mark: Option<SealMark>,
+    /// Where the next mark goes: never over the newest one.
+    pub next_mark: Option<MarkSlot>,
+    /// The last mark could not be written: it is in force here in memory, and nothing is promised of it.
+    pub mark_failed: bool,
+    /// A header could not be read at start: there may be more rows than are known, so nothing is said of this fragment at a seal.
+    pub unreadable: bool,
+    /// No appends: found at start, so its last run ended without a word about what was in flight.
+    pub closed: bool,
+}
+
+/// A cold fragment.
+#[derive(Debug)]
+pub struct Slice {
+    /// Bytes of the slice.
+    pub len_bytes: u32,
+    /// Bytes of the image that the layout holds.
+    pub image_len_bytes: u32,
+    /// Where it is in its making.
+    pub state: SliceState,
+}
+
+/// Where a cold fragment is in its making.
+#[derive(Debug)]
+pub enum SliceState {
+    /// Pieces arrive; the checksums of the blocks so far.
+    Building(ChecksumTable),
+    /// Written whole, durable, with its checksum table.
+    Finished {
+        /// CRC32C of the table.
+        table_crc32c: u32,
+    },
+    /// Found at start without a valid mark: its making was cut short, or both its marks are damaged. Not readable; kept
+    /// until the slab table says what it is.
+    Unfinished,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self {
+            ends_blocks: Vec::new(),
+            chains: Vec::new(),
+            durable: 0,
+            found: 0,
+            committed_upto: RowSequence::FIRST,
+            mark: None,
+            next_mark: None,
+            mark_failed: false,
+            unreadable: false,
+            closed: false,
+        }
+    }
+}
+
+impl Rows {
+    /// Forgets the rows from `rows` on.
+    pub fn truncate(&mut self, rows: u32) {
+        assert!(rows <= self.durable, "only what is durable can be agreed on");
+        self.ends_blocks.truncate(rows as usize);
+        self.chains.truncate(rows as usize);
+        self.durable = rows;
+        self.found = self.found.min(rows);
+    }
+
+    /// Rows planned or written.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.ends_blocks.len()).expect("rows per slab are bounded")
+    }
+
+    /// The next row this fragment would take.
+    pub fn next_sequence(&self) -> RowSequence {
+        RowSequence::new(self.count())
+    }
+
+    /// End of the image as planned.
+    pub fn end_bytes(&self) -> u32 {
+        self.ends_blocks.last().copied().unwrap_or(0) * BLOCK_LEN_BYTES
+    }
+
+    /// End of the image as durable.
+    pub fn durable_end_bytes(&self) -> u32 {
+        match self.durable.checked_sub(1) {
+            Some(last) => self.ends_blocks[last as usize] * BLOCK_LEN_BYTES,
+            None => 0,
+        }
+    }
+
+    /// Chain checksum at the last row planned.
+    pub fn last_chain(&self) -> u32 {
+        self.chains.last().copied().unwrap_or(0)
+    }
+
+    /// First block of row `row` in the image.
+    pub fn start_blocks(&self, row: u32) -> u32 {
+        match row.checked_sub(1) {
+            Some(before) => self.ends_blocks[before as usize],
+            None => 0,
+        }
+    }
+
+    /// The durable row that holds this image byte.
+    pub fn row_at(&self, offset_bytes: u32) -> Option<u32> {
+        let block = offset_bytes / BLOCK_LEN_BYTES;
+        let row = self.ends_blocks.partition_point(|end| *end <= block);
+        let row = u32::try_from(row).expect("rows per slab are bounded");
+        (row < self.durable).then_some(row)
+    }
+
+    /// Where row `row`'s header is in the fragment's data.
+    pub fn header_position_bytes(&self, row: u32) -> u64 {
+        (u64::from(self.start_blocks(row)) + u64::from(row)) * u64::from(BLOCK_LEN_BYTES)
+    }
+
+    /// End of the fragment's data as planned: payloads and headers.
+    pub fn data_end_bytes(&self) -> u64 {
+        u64::from(self.end_bytes()) + u64::from(self.count()) * u64::from(BLOCK_LEN_BYTES)
+    }
+}

@@ -1,0 +1,215 @@
+//! The drive engine: fragments on one device.
+//!
+//! Owns the extents of a drive and the fragments in them, and answers the drive requests of peers: append, read, seal, settle,
+//! cold pieces, free, report. Knows nothing of who asks, of the slab table, or of other drives.
+//!
+//! Everything that changes the media goes through one lane ([`lane`]) a drive: it takes all that waits, writes it at once, flushes
+//! once, then answers. That is the group commit, and it makes "each holder has a prefix" plain: a batch is durable whole or its
+//! fragments take no more rows. Reads ([`read`]) go beside the lane and check every block.
+//!
+//! There is no index on the media: [`open`] reads the extent headers and row headers at start and rebuilds [`fragment::Fragment`]s.
+//!
+//! **Invariants** An answer that says durable is sent after the flush that makes it so. An extent is free only if its header said so,
+//! whole. A fragment that was found at start takes no more rows (its last run ended without a word about what was in flight).
+
+pub mod extents;
+pub mod fragment;
+pub mod state;
+pub mod append;
+pub mod mark;
+pub mod slice;
+pub mod lane;
+pub mod read;
+pub mod open;
+
+use self::lane::{Job, Lane};
+use self::state::State;
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, MutexGuard};
+use strongroom_core::mutants::MutantSwitch;
+use strongroom_env::Env;
+use strongroom_format::extent::FragmentGeometry;
+use strongroom_format::superblock::Layout;
+use strongroom_format::wire::message::{
+    Append, DriveState, FinishFragment, FragmentReport, Free, Read, Refusal, Report, Seal, SealReport,
+    Settle, WriteFragment,
+};
+use strongroom_io::Device;
+use strongroom_types::DriveId;
+use tokio::sync::{mpsc, oneshot};
+
+pub use open::{FormatSpec, OpenError, format, inspect};
+
+/// One drive, open.
+pub struct Drive {
+    shared: Arc<Shared>,
+    lane: mpsc::Sender<Job>,
+}
+
+/// What the lane and the readers share.
+pub(crate) struct Shared {
+    pub(crate) id: DriveId,
+    pub(crate) device: Arc<dyn Device>,
+    pub(crate) layout: Layout,
+    pub(crate) geometry: FragmentGeometry,
+    pub(crate) mutants: MutantSwitch,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Device offset of a place in extent `index`.
+    pub(crate) fn device_offset_bytes(&self, index: u32, offset_bytes: u32) -> u64 {
+        let extent = self.layout.extent_offset_bytes(index).expect("an extent of this drive");
+        extent + u64::from(offset_bytes)
+    }
+}
+
+/// Space of a drive, for status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes of the device.
+    pub bytes_total: u64,
+    /// Bytes of extents that are in use.
+    pub bytes_allocated: u64,
+    /// Bytes of headers, rows, slices and tables in them.
+    pub bytes_used: u64,
+    /// Fragments.
+    pub fragments: u64,
+}
+
+impl Drive {
+    /// Opens a formatted drive: reads its superblocks and headers, then takes requests.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was written.
+    pub async fn open(
+        device: Arc<dyn Device>,
+        cluster: strongroom_types::ClusterId,
+        env: &Env,
+        mutants: MutantSwitch,
+    ) -> Result<Self, OpenError> {
+        let superblock = open::check_superblock(device.as_ref(), cluster).await?;
+        let layout = superblock.layout().map_err(OpenError::Layout)?;
+        let geometry = FragmentGeometry::new(&layout);
+        let state = open::scan(device.clone(), superblock.drive, layout).await?;
+        let shared = Arc::new(Shared {
+            id: superblock.drive,
+            device,
+            layout,
+            geometry,
+            mutants,
+            state: Mutex::new(state),
+        });
+        let (lane, jobs) = mpsc::channel(crate::limits::DRIVE_JOBS_WAITING_MAX);
+        env.spawn.spawn("drive", Box::pin(Lane::new(shared.clone(), env.clone(), jobs).run()));
+        Ok(Self { shared, lane })
+    }
+
+    /// The drive.
+    pub fn id(&self) -> DriveId {
+        self.shared.id
+    }
+
+    /// For pongs and placement.
+    pub fn drive_state(&self) -> DriveState {
+        let state = self.shared.state();
+        DriveState {
+            drive: self.shared.id,
+            extents_total: state.extents.total_count(),
+            extents_free: state.extents.free_count(),
+            extent_len_bytes: self.shared.layout.extent_len_bytes(),
+            writable: !state.suspect,
+        }
+    }
+
+    /// For status.
+    pub fn space(&self) -> Space {
+        let state = self.shared.state();
+        let in_use = state.extents.total_count() - state.extents.free_count();
+        Space {
+            bytes_total: self.shared.layout.device_len_bytes(),
+            bytes_allocated: u64::from(in_use) * u64::from(self.shared.layout.extent_len_bytes()),
+            bytes_used: state.fragments.values().map(state::used_bytes).sum(),
+            fragments: state.fragments.len() as u64,
+        }
+    }
+
+    /// Appends a row; durable when this returns.
+    ///
+    /// # Errors
+    /// The refusal; after `DriveError` the fragment takes no more rows.
+    pub async fn append(&self, append: Append, payload: Bytes) -> Result<(), Refusal> {
+        self.through_lane(|reply| Job::Append { append, payload, reply }).await
+    }
+
+    /// Fences a slab and reports what is here, each row that this run did not write itself read and checked.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn seal(&self, seal: Seal) -> Result<SealReport, Refusal> {
+        self.through_lane(|reply| Job::Seal { seal, reply }).await?;
+        read::seal_report(&self.shared, &seal).await
+    }
+
+    /// Cuts a hot fragment to the agreed length.
+    ///
+    /// # Errors
+    /// The refusal: `Beyond` where rows are missing here.
+    pub async fn settle(&self, settle: Settle) -> Result<(), Refusal> {
+        self.through_lane(|reply| Job::Settle { settle, reply }).await
+    }
+
+    /// Writes a piece of a cold fragment; not durable before `finish_fragment`.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn write_fragment(&self, write: WriteFragment, payload: Bytes) -> Result<(), Refusal> {
+        self.through_lane(|reply| Job::Piece { write, payload, reply }).await
+    }
+
+    /// Makes a cold fragment durable with its checksum table; gives the table's CRC32C.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn finish_fragment(&self, finish: FinishFragment) -> Result<u32, Refusal> {
+        self.through_lane(|reply| Job::Finish { finish, reply }).await
+    }
+
+    /// Gives back the extents of a fragment; it is gone from media when this returns. A fragment that is not here is `Ok`.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn free(&self, free: Free) -> Result<(), Refusal> {
+        self.through_lane(|reply| Job::Free { free, reply }).await
+    }
+
+    /// Reads a range, every block checked.
+    ///
+    /// # Errors
+    /// The refusal. `NotHere` and `Beyond` are said only from what is known in memory, never because a read failed.
+    pub async fn read(&self, request: Read) -> Result<Bytes, Refusal> {
+        read::read(&self.shared, request).await
+    }
+
+    /// A page of what is here.
+    pub fn report(&self, report: &Report) -> (Vec<FragmentReport>, bool) {
+        self.shared.state().report(self.shared.id, report)
+    }
+
+    async fn through_lane<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Job,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.lane.try_send(job(reply)).map_err(|_| Refusal::Busy)?;
+        // The lane ends only with the node.
+        answer.await.unwrap_or(Err(Refusal::Busy))
+    }
+}
+
+#[cfg(test)]
+mod tests;

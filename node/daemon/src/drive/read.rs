@@ -1,0 +1,295 @@
+//! Reads: beside the lane, every block checked before it leaves.
+//!
+//! What is known in memory decides whether bytes are here; the device decides only whether they can be read. So a failed read is never
+//! "not here", and a fragment that was freed while it was read is never "corrupt".
+
+use super::Shared;
+use super::fragment::{Body, Rows, SliceState};
+use super::state::key_of;
+use bytes::{Bytes, BytesMut};
+use futures::future::join_all;
+use strongroom_core::mutants::Mutant;
+use strongroom_format::checksum::FragmentKey;
+use strongroom_format::cold::{TableBlock, table};
+use strongroom_format::row::{self, ROW_HEADER_LEN_BYTES, RowHeader};
+use strongroom_format::wire::message::{Read, Refusal, Seal, SealReport};
+use strongroom_io::{AlignedBuffer, Class, Device, Operation};
+use strongroom_types::RowSequence;
+use strongroom_types::limits::WIRE_PAYLOAD_LEN_BYTES_MAX;
+use strongroom_types::units::BLOCK_LEN_BYTES;
+
+/// Payload blocks between a row's header and the wanted ones up to which both are read in one go.
+const READ_THROUGH_BLOCKS: u32 = 32;
+
+/// A part of a read: blocks of one row.
+struct RowPart {
+    sequence: RowSequence,
+    /// Where the row's header is in the fragment's data.
+    header_position_bytes: u64,
+    /// Blocks of the row that are read.
+    blocks: std::ops::Range<u32>,
+    /// Bytes wanted, from the first of these blocks on.
+    wanted: std::ops::Range<usize>,
+}
+
+enum Plan {
+    Hot { parts: Vec<RowPart>, extents: Vec<u32> },
+    Cold { slice_len_bytes: u32, extents: Vec<u32> },
+}
+
+/// Why bytes could not be given, before it is known whether the fragment is still here.
+enum Fault {
+    /// The device failed.
+    Device,
+    /// A block does not match; where in the fragment's image or slice.
+    Checksum { offset_bytes: u32 },
+}
+
+pub(super) async fn read(shared: &Shared, request: Read) -> Result<Bytes, Refusal> {
+    let class = if request.foreground { Class::ForegroundRead } else { Class::Convert };
+    let plan = plan(shared, &request)?;
+    let mut fault = Fault::Device;
+    // Once more before anything is said: a transfer may fail where the media is whole.
+    for _ in 0..2 {
+        let result = match &plan {
+            Plan::Hot { parts, extents } => read_rows(shared, &request, parts, extents, class).await,
+            Plan::Cold { slice_len_bytes, extents } => {
+                read_slice(shared, &request, *slice_len_bytes, extents, class).await
+            }
+        };
+        match result {
+            Ok(bytes) => return Ok(bytes),
+            Err(found) => fault = found,
+        }
+        shared.state().fragment(&request.address)?;
+    }
+    match fault {
+        Fault::Device if shared.mutants.has(Mutant::EioIsNotFound) => Err(Refusal::NotHere),
+        Fault::Device => Err(Refusal::DriveError),
+        Fault::Checksum { offset_bytes } => {
+            tracing::warn!(drive = %shared.id, slab = %request.address.slab, fragment = %request.address.fragment, offset_bytes, "block does not match its checksum");
+            Err(Refusal::Corrupt { offset_bytes })
+        }
+    }
+}
+
+fn plan(shared: &Shared, request: &Read) -> Result<Plan, Refusal> {
+    if request.len_bytes == 0 || request.len_bytes > WIRE_PAYLOAD_LEN_BYTES_MAX {
+        return Err(Refusal::Invalid(format!(
+            "read of {} bytes: expected 1 to {WIRE_PAYLOAD_LEN_BYTES_MAX}",
+            request.len_bytes
+        )));
+    }
+    let state = shared.state();
+    let fragment = state.fragment(&request.address)?;
+    let end = u64::from(request.offset_bytes) + u64::from(request.len_bytes);
+    let len_bytes = match &fragment.body {
+        Body::Hot(rows) => rows.durable_end_bytes(),
+        Body::Cold(slice) => match slice.state {
+            SliceState::Finished { .. } => slice.len_bytes,
+            SliceState::Building(_) | SliceState::Unfinished => 0,
+        },
+    };
+    if end > u64::from(len_bytes) {
+        return Err(Refusal::Beyond { len_bytes });
+    }
+    let extents = fragment.extents.clone();
+    Ok(match &fragment.body {
+        Body::Hot(rows) => Plan::Hot { parts: row_parts(rows, request), extents },
+        Body::Cold(slice) => Plan::Cold { slice_len_bytes: slice.len_bytes, extents },
+    })
+}
+
+fn row_parts(rows: &Rows, request: &Read) -> Vec<RowPart> {
+    let end = request.offset_bytes + request.len_bytes;
+    let mut offset = request.offset_bytes;
+    let mut parts = Vec::new();
+    while offset < end {
+        let row = rows.row_at(offset).expect("the read ends within what is durable");
+        let row_start = rows.start_blocks(row) * BLOCK_LEN_BYTES;
+        let row_end = rows.ends_blocks[row as usize] * BLOCK_LEN_BYTES;
+        let part_end = end.min(row_end);
+        let first = (offset - row_start) / BLOCK_LEN_BYTES;
+        let last = (part_end - row_start).div_ceil(BLOCK_LEN_BYTES);
+        let skip = (offset - row_start - first * BLOCK_LEN_BYTES) as usize;
+        parts.push(RowPart {
+            sequence: RowSequence::new(row),
+            header_position_bytes: rows.header_position_bytes(row),
+            blocks: first..last,
+            wanted: skip..skip + (part_end - offset) as usize,
+        });
+        offset = part_end;
+    }
+    parts
+}
+
+async fn read_rows(
+    shared: &Shared,
+    request: &Read,
+    parts: &[RowPart],
+    extents: &[u32],
+    class: Class,
+) -> Result<Bytes, Fault> {
+    let key = key_of(&request.address);
+    let mut answers =
+        join_all(parts.iter().map(|part| read_row_part(shared, &key, part, extents, class))).await;
+    if answers.len() == 1 {
+        return answers.pop().expect("one part");
+    }
+    let mut all = BytesMut::with_capacity(request.len_bytes as usize);
+    for answer in answers {
+        all.extend_from_slice(&answer?);
+    }
+    Ok(all.freeze())
+}
+
+async fn read_row_part(
+    shared: &Shared,
+    key: &FragmentKey,
+    part: &RowPart,
+    extents: &[u32],
+    class: Class,
+) -> Result<Bytes, Fault> {
+    let block = u64::from(BLOCK_LEN_BYTES);
+    let payload_position = part.header_position_bytes + u64::from(ROW_HEADER_LEN_BYTES);
+    let header_of = |bytes: &[u8]| -> Result<RowHeader, Fault> {
+        row::decode_expected(bytes, key.slab, key.fragment, part.sequence)
+            .map_err(|_| Fault::Checksum { offset_bytes: 0 })
+    };
+    if part.blocks.start <= READ_THROUGH_BLOCKS {
+        let len = u64::from(ROW_HEADER_LEN_BYTES) + u64::from(part.blocks.end) * block;
+        let bytes = read_range(shared, extents, part.header_position_bytes, len, class).await?.into_bytes();
+        let header = header_of(&bytes[..ROW_HEADER_LEN_BYTES as usize])?;
+        let from = (ROW_HEADER_LEN_BYTES + part.blocks.start * BLOCK_LEN_BYTES) as usize;
+        let blocks = bytes.slice(from..);
+        check_blocks(&header, part, &blocks)?;
+        return Ok(blocks.slice(part.wanted.clone()));
+    }
+    let position = payload_position + u64::from(part.blocks.start) * block;
+    let len = u64::from(part.blocks.end - part.blocks.start) * block;
+    let (header, blocks) = futures::join!(
+        read_range(shared, extents, part.header_position_bytes, u64::from(ROW_HEADER_LEN_BYTES), class),
+        read_range(shared, extents, position, len, class)
+    );
+    let header = header_of(&header?)?;
+    let blocks = blocks?.into_bytes();
+    check_blocks(&header, part, &blocks)?;
+    Ok(blocks.slice(part.wanted.clone()))
+}
+
+fn check_blocks(header: &RowHeader, part: &RowPart, blocks: &[u8]) -> Result<(), Fault> {
+    header
+        .verify_blocks(part.blocks.start, blocks)
+        .map_err(|bad| Fault::Checksum { offset_bytes: header.offset_bytes + bad.block * BLOCK_LEN_BYTES })
+}
+
+async fn read_slice(
+    shared: &Shared,
+    request: &Read,
+    slice_len_bytes: u32,
+    extents: &[u32],
+    class: Class,
+) -> Result<Bytes, Fault> {
+    let key = key_of(&request.address);
+    let start = request.offset_bytes / BLOCK_LEN_BYTES * BLOCK_LEN_BYTES;
+    let end = (request.offset_bytes + request.len_bytes).next_multiple_of(BLOCK_LEN_BYTES);
+    let tables = table::table_block_for(start)..table::table_block_for(end - BLOCK_LEN_BYTES) + 1;
+    let table_position = u64::from(slice_len_bytes) + u64::from(tables.start) * u64::from(BLOCK_LEN_BYTES);
+    let table_len = u64::from(tables.end - tables.start) * u64::from(BLOCK_LEN_BYTES);
+    let (table_bytes, blocks) = futures::join!(
+        read_range(shared, extents, table_position, table_len, class),
+        read_range(shared, extents, u64::from(start), u64::from(end - start), class)
+    );
+    let (table_bytes, blocks) = (table_bytes?, blocks?.into_bytes());
+    let mut position = start;
+    for (index, table_block) in tables.zip(table_bytes.chunks_exact(BLOCK_LEN_BYTES as usize)) {
+        let checked = TableBlock::decode(key, slice_len_bytes, index, table_block)
+            .map_err(|_| Fault::Checksum { offset_bytes: position })?;
+        let covered_end = end.min((index + 1).saturating_mul(table::ENTRIES_PER_BLOCK * BLOCK_LEN_BYTES));
+        let range = (position - start) as usize..(covered_end - start) as usize;
+        checked
+            .verify(position, &blocks[range])
+            .map_err(|bad| Fault::Checksum { offset_bytes: bad.position_bytes })?;
+        position = covered_end;
+    }
+    let skip = (request.offset_bytes - start) as usize;
+    Ok(blocks.slice(skip..skip + request.len_bytes as usize))
+}
+
+/// Reads a range of a fragment's data; one buffer, without a copy unless it crosses extents.
+async fn read_range(
+    shared: &Shared,
+    extents: &[u32],
+    position_bytes: u64,
+    len_bytes: u64,
+    class: Class,
+) -> Result<AlignedBuffer, Fault> {
+    let submit = |piece: strongroom_format::extent::Piece| {
+        let offset_bytes = shared.device_offset_bytes(extents[piece.ordinal as usize], piece.offset_bytes);
+        read_device(shared.device.as_ref(), offset_bytes, piece.len_bytes as usize, class)
+    };
+    let mut pieces = join_all(shared.geometry.split(position_bytes, len_bytes).map(submit)).await;
+    if pieces.len() == 1 {
+        return pieces.pop().expect("one piece").map_err(|_| Fault::Device);
+    }
+    let mut all = AlignedBuffer::zeroed(len_bytes as usize);
+    let mut done = 0;
+    for piece in pieces {
+        let piece = piece.map_err(|_| Fault::Device)?;
+        all[done..done + piece.len()].copy_from_slice(&piece);
+        done += piece.len();
+    }
+    Ok(all)
+}
+
+/// Reads whole blocks of the device.
+pub(super) async fn read_device(
+    device: &dyn Device,
+    offset_bytes: u64,
+    len_bytes: usize,
+    class: Class,
+) -> Result<AlignedBuffer, strongroom_io::DeviceError> {
+    let buffer = AlignedBuffer::zeroed(len_bytes);
+    let completion = device.submit(Operation::Read { offset_bytes, buffer }, class).await;
+    completion.result?;
+    completion.buffer.ok_or(strongroom_io::DeviceError::Closed)
+}
+
+/// What is here of a slab that was just fenced.
+///
+/// Rows that this run wrote are known to be whole; rows that were found at start are read and checked now.
+pub(super) async fn seal_report(shared: &Shared, seal: &Seal) -> Result<SealReport, Refusal> {
+    let (report, found, extents) = {
+        let state = shared.state();
+        let fragment = state.fragment(&seal.address)?;
+        let Body::Hot(rows) = &fragment.body else { return Err(Refusal::NotHere) };
+        if fragment.epoch != seal.epoch {
+            return Err(Refusal::Fenced { epoch: fragment.epoch });
+        }
+        let durable = rows.durable as usize;
+        let report = SealReport {
+            epoch: fragment.epoch,
+            rows: rows.durable,
+            bad_rows: Vec::new(),
+            row_ends_blocks: rows.ends_blocks[..durable].to_vec(),
+            row_chain_crc32c: rows.chains[..durable].to_vec(),
+            committed_upto: rows.committed_upto,
+        };
+        (report, rows.found.min(rows.durable), fragment.extents.clone())
+    };
+    let mut report = report;
+    let key = key_of(&seal.address);
+    for row in 0..found {
+        let start = row.checked_sub(1).map_or(0, |before| report.row_ends_blocks[before as usize]);
+        let part = RowPart {
+            sequence: RowSequence::new(row),
+            header_position_bytes: (u64::from(start) + u64::from(row)) * u64::from(BLOCK_LEN_BYTES),
+            blocks: 0..report.row_ends_blocks[row as usize] - start,
+            wanted: 0..0,
+        };
+        if read_row_part(shared, &key, &part, &extents, Class::Append).await.is_err() {
+            report.bad_rows.push(RowSequence::new(row));
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,92 @@
+//! The fragments of a drive and its free extents.
+
+use super::extents::Extents;
+use super::fragment::{Body, Fragment, SliceState};
+use std::collections::BTreeMap;
+use strongroom_format::checksum::FragmentKey;
+use strongroom_format::cold;
+use strongroom_format::wire::message::{FragmentAddress, FragmentReport, Refusal, Report};
+use strongroom_types::DriveId;
+use strongroom_types::limits::FRAGMENTS_MAX;
+use strongroom_types::units::BLOCK_LEN_BYTES;
+
+/// What a drive holds.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// By slab, fragment, layout.
+    pub(crate) fragments: BTreeMap<FragmentKey, Fragment>,
+    /// Free extents.
+    pub(crate) extents: Extents,
+    /// Extents whose header could not be read or does not check: neither free nor in a fragment.
+    pub(crate) unknown_extents: u32,
+    /// A write or flush failed: no new fragments here.
+    pub(crate) suspect: bool,
+}
+
+/// The key of an address.
+pub(crate) fn key_of(address: &FragmentAddress) -> FragmentKey {
+    FragmentKey { slab: address.slab, fragment: address.fragment, generation: address.generation }
+}
+
+/// Bytes of headers, rows, slices and tables of a fragment.
+pub(crate) fn used_bytes(fragment: &Fragment) -> u64 {
+    // An extent's header, and two mark slots in the first.
+    let overhead = (fragment.extents.len() as u64 + 2) * u64::from(BLOCK_LEN_BYTES);
+    overhead
+        + match &fragment.body {
+            Body::Hot(rows) => rows.data_end_bytes(),
+            Body::Cold(slice) => cold::data_len(slice.len_bytes),
+        }
+}
+
+impl State {
+    /// The fragment at `address`.
+    pub(crate) fn fragment(&self, address: &FragmentAddress) -> Result<&Fragment, Refusal> {
+        self.fragments.get(&key_of(address)).ok_or(Refusal::NotHere)
+    }
+
+    /// Takes `count` extents, or none and `Full`.
+    pub(crate) fn take_extents(&mut self, count: u32) -> Result<Vec<u32>, Refusal> {
+        if self.extents.free_count() < count {
+            return Err(Refusal::Full);
+        }
+        Ok((0..count).map(|_| self.extents.take().expect("there are enough: just counted")).collect())
+    }
+
+    /// A page of what is here.
+    pub(crate) fn report(&self, drive: DriveId, report: &Report) -> (Vec<FragmentReport>, bool) {
+        // One slab has at most so many fragments here; a page never ends inside a slab.
+        let limit = (report.limit as usize).clamp(FRAGMENTS_MAX, crate::limits::REPORT_FRAGMENTS_MAX);
+        let mut page: Vec<FragmentReport> = Vec::new();
+        for (key, fragment) in &self.fragments {
+            if report.after.is_some_and(|after| key.slab <= after) {
+                continue;
+            }
+            if page.len() >= limit && page.last().is_some_and(|last| last.address.slab != key.slab) {
+                return (page, true);
+            }
+            page.push(report_of(drive, key, fragment));
+        }
+        (page, false)
+    }
+}
+
+fn report_of(drive: DriveId, key: &FragmentKey, fragment: &Fragment) -> FragmentReport {
+    let (len_bytes, sealed) = match &fragment.body {
+        Body::Hot(rows) => (rows.durable_end_bytes(), rows.mark.is_some()),
+        Body::Cold(slice) => (slice.len_bytes, matches!(slice.state, SliceState::Finished { .. })),
+    };
+    FragmentReport {
+        address: FragmentAddress {
+            drive,
+            slab: key.slab,
+            fragment: key.fragment,
+            generation: key.generation,
+        },
+        profile: fragment.profile,
+        epoch: fragment.epoch,
+        len_bytes,
+        extents: u32::try_from(fragment.extents.len()).expect("extents per fragment are bounded"),
+        sealed,
+    }
+}

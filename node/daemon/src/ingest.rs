@@ -1,0 +1,283 @@
+//! The shell around the slab writer: needles in, locators out once they are durable in more than one zone.
+//!
+//! One task owns the state machine (`strongroom_core::writer`); it carries out what the machine asks for: slabs are opened through the slab
+//! table, rows go to their holders, rolled slabs are fenced. All the deciding is the machine's.
+
+use crate::cluster::{CallError, Monitor, Peers};
+use crate::limits::INGEST_EVENTS_WAITING_MAX;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use strongroom_core::Spread;
+use strongroom_core::placement;
+use strongroom_core::writer::{
+    Action, Actions, Event, Needle, SlabWriter, Ticket, WriteFailure, WriterConfig,
+};
+use strongroom_env::Env;
+use strongroom_format::wire::message::{Append, Refusal, Request};
+use strongroom_meta::Meta;
+use strongroom_meta::group::{GroupCommand, GroupReply};
+use strongroom_types::{Deadline, Epoch, GroupId, Holder, Instant, Locator, NodeId, SessionId, SlabId};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long a holder may take to answer an append before the call is given up. The writer turns to another slab long before.
+const APPEND_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the slab table may take to open a slab.
+const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts to fence a rolled slab.
+const ROLL_RETRY: Duration = Duration::from_millis(500);
+
+/// Why a needle was not stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IngestError {
+    /// Too much waits already.
+    #[error("too many bytes wait for a row")]
+    Busy,
+    /// It was tried.
+    #[error(transparent)]
+    Failed(#[from] WriteFailure),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// An encoded needle, ready to be placed.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// Header and frames.
+    pub bytes: Bytes,
+    /// CRC32C of the header.
+    pub header_crc32c: u32,
+    /// Bytes of the object that it carries.
+    pub plain_len_bytes: u32,
+}
+
+enum Command {
+    Needle { encoded: Encoded, reply: oneshot::Sender<Result<Locator, IngestError>> },
+    Event(Event),
+}
+
+/// Hands needles to the writer.
+#[derive(Clone)]
+pub struct Ingest {
+    commands: mpsc::Sender<Command>,
+}
+
+/// What the shell needs.
+pub struct IngestParts {
+    /// The world.
+    pub env: Env,
+    /// This node.
+    pub node: NodeId,
+    /// Its present run.
+    pub session: SessionId,
+    /// Calls to peers.
+    pub peers: Peers,
+    /// The view for placement.
+    pub monitor: Arc<Monitor>,
+    /// The slab table.
+    pub meta: Arc<Meta>,
+    /// Data groups of the cluster.
+    pub groups: u16,
+    /// How the writer behaves.
+    pub config: WriterConfig,
+}
+
+impl Ingest {
+    /// Starts the writer's task.
+    pub fn start(parts: IngestParts) -> Self {
+        let (commands, received) = mpsc::channel(INGEST_EVENTS_WAITING_MAX);
+        let spawn = parts.env.spawn.clone();
+        let shell = Shell {
+            writer: SlabWriter::new(parts.config.clone()),
+            actions: Actions::default(),
+            waiting: BTreeMap::new(),
+            tickets: 0,
+            commands: commands.downgrade(),
+            parts: Arc::new(parts),
+        };
+        spawn.spawn("ingest", Box::pin(shell.run(received)));
+        Self { commands }
+    }
+
+    /// Hands a needle over; completes once it is durable in more than one zone.
+    ///
+    /// # Errors
+    /// See [`IngestError`]; the needle may be garbage in some slab, and nothing points to it.
+    pub async fn store(&self, encoded: Encoded) -> Result<Locator, IngestError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Needle { encoded, reply }).await.map_err(|_| IngestError::Stopping)?;
+        answer.await.unwrap_or(Err(IngestError::Stopping))
+    }
+
+    /// Rolls the slab that is being written, so that it will be sealed.
+    pub async fn seal_all(&self) {
+        // If the node is stopping there is nothing left to roll here; others will seal.
+        let _ = self.commands.send(Command::Event(Event::SealAll)).await;
+    }
+}
+
+struct Shell {
+    writer: SlabWriter,
+    actions: Actions,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Result<Locator, IngestError>>>,
+    tickets: u64,
+    /// For the tasks that report back; weak, so that the writer ends when nobody can hand it needles any more.
+    commands: mpsc::WeakSender<Command>,
+    parts: Arc<IngestParts>,
+}
+
+impl Shell {
+    async fn run(mut self, mut received: mpsc::Receiver<Command>) {
+        self.handle(Event::Tick);
+        loop {
+            let command = match self.writer.next_wakeup() {
+                None => received.recv().await,
+                Some(at) => {
+                    let now = self.parts.env.clock.now();
+                    let wake = self.parts.env.clock.sleep(at.since(now));
+                    tokio::select! {
+                        biased;
+                        command = received.recv() => command,
+                        () = wake => Some(Command::Event(Event::Tick)),
+                    }
+                }
+            };
+            match command {
+                None => return,
+                Some(Command::Event(event)) => self.handle(event),
+                Some(Command::Needle { encoded, reply }) => {
+                    self.tickets += 1;
+                    let ticket = Ticket::new(self.tickets);
+                    self.waiting.insert(ticket, reply);
+                    let Encoded { bytes, header_crc32c, plain_len_bytes } = encoded;
+                    self.handle(Event::Needle(Needle { ticket, bytes, header_crc32c, plain_len_bytes }));
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now: Instant = self.parts.env.clock.now();
+        self.writer.handle(now, event, &mut self.actions);
+        while let Some(action) = self.actions.pop() {
+            match action {
+                Action::Open { avoid } => self.open(&avoid),
+                Action::Send { slab, fragment, holder, append, payload } => {
+                    self.send(slab, fragment, holder, append, payload);
+                }
+                Action::Durable { ticket, locator } => self.answer(ticket, Ok(locator)),
+                Action::Failed { ticket, reason } => self.answer(ticket, Err(reason.into())),
+                Action::Busy(needle) => self.answer(needle.ticket, Err(IngestError::Busy)),
+                Action::Roll { slab, epoch, reason } => {
+                    tracing::debug!(%slab, ?reason, "slab rolled");
+                    self.roll(slab, epoch);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, result: Result<Locator, IngestError>) {
+        let reply = self.waiting.remove(&ticket).expect("each ticket has one outcome");
+        // The client may have gone; then the needle is garbage, and nothing points to it.
+        let _ = reply.send(result);
+    }
+
+    fn spawn(&self, name: &'static str, task: impl Future<Output = Option<Event>> + Send + 'static) {
+        let commands = self.commands.clone();
+        let task = async move {
+            if let Some(event) = task.await
+                && let Some(commands) = commands.upgrade()
+            {
+                // Where the channel is closed the writer is gone, and nobody waits for the event.
+                let _ = commands.send(Command::Event(event)).await;
+            }
+        };
+        self.parts.env.spawn.spawn(name, Box::pin(task));
+    }
+
+    fn open(&self, avoid: &[NodeId]) {
+        let parts = self.parts.clone();
+        let avoid = avoid.to_vec();
+        self.spawn("open slab", async move {
+            match open_slab(&parts, &avoid).await {
+                Ok(event) => Some(event),
+                Err(reason) => {
+                    tracing::warn!(reason, "no slab could be opened");
+                    Some(Event::OpenFailed)
+                }
+            }
+        });
+    }
+
+    fn send(
+        &self,
+        slab: SlabId,
+        fragment: strongroom_types::FragmentIndex,
+        holder: Holder,
+        append: Append,
+        payload: Bytes,
+    ) {
+        let parts = self.parts.clone();
+        let sequence = append.sequence;
+        self.spawn("append", async move {
+            let request = Request::Append(append);
+            let answer = parts.peers.order(holder.node, &request, payload, APPEND_PATIENCE).await;
+            Some(match answer {
+                Ok(()) => Event::Acked { slab, fragment, sequence },
+                Err(error) => {
+                    let fenced = matches!(&error, CallError::Refused { refusal: Refusal::Fenced { .. }, .. });
+                    tracing::debug!(%slab, %fragment, %sequence, %error, "append failed");
+                    Event::HolderFailed { slab, fragment, fenced }
+                }
+            })
+        });
+    }
+
+    /// Fences a rolled slab. Its group's leader does the rest. Tried until the table says it is done: a slab that nobody fences would stay
+    /// open as long as this session lives.
+    fn roll(&self, slab: SlabId, epoch: Epoch) {
+        let parts = self.parts.clone();
+        self.spawn("roll slab", async move {
+            loop {
+                let deadline = Deadline::after(parts.env.clock.now(), OPEN_PATIENCE);
+                let command = GroupCommand::BeginSeal { slab, epoch };
+                match parts.meta.write(slab.group(), command, deadline).await {
+                    // Differs: somebody else has fenced it.
+                    Ok(GroupReply::Slab(_) | GroupReply::SlabDiffers(_) | GroupReply::NoSuchSlab) => {
+                        return None;
+                    }
+                    Ok(other) => {
+                        tracing::error!(%slab, ?other, "slab table gave an answer that does not fit");
+                        return None;
+                    }
+                    Err(error) => tracing::debug!(%slab, %error, "slab not fenced yet"),
+                }
+                parts.env.clock.sleep(ROLL_RETRY).await;
+            }
+        });
+    }
+}
+
+async fn open_slab(parts: &IngestParts, avoid: &[NodeId]) -> Result<Event, String> {
+    let view = parts.monitor.view();
+    let place = placement::place_hot(&view, avoid, parts.env.rng.u64()).map_err(|error| error.to_string())?;
+    let group =
+        GroupId::new(u16::try_from(parts.env.rng.u64() % u64::from(parts.groups)).expect("groups are u16"));
+    let command = GroupCommand::OpenSlab {
+        writer: parts.node,
+        session: parts.session,
+        profile: place.profile,
+        holders: place.holders,
+    };
+    let deadline = Deadline::after(parts.env.clock.now(), OPEN_PATIENCE);
+    match parts.meta.write(group, command, deadline).await {
+        Ok(GroupReply::Slab(record)) => {
+            let spread = Spread::of(&record, &view).map_err(|error| error.to_string())?;
+            Ok(Event::Opened { record, spread })
+        }
+        Ok(other) => Err(format!("slab table answered {other:?}")),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,25 @@
+//! The node: the shell that joins drives, peers, consensus and the S3 door, and the programs around it.
+//!
+//! Data flows one way: the door calls [`store`], which writes through [`ingest`] and reads through [`fetch`]; both talk to peers through
+//! [`cluster`]; peers' requests arrive at [`holder`], which alone touches [`drive`]s. [`caretaker`] and [`encode`] turn sealed
+//! copies into cold fragments in the background. Decisions are `strongroom-core`'s; here they are carried out.
+//!
+//! Modules stand lowest first and import only from those above.
+
+pub mod limits;
+pub mod config;
+pub mod alarms;
+pub mod status;
+pub mod drive;
+pub mod holder;
+pub mod cluster;
+pub mod slabs;
+pub mod fetch;
+pub mod encode;
+pub mod ingest;
+pub mod store;
+pub mod caretaker;
+pub mod sweeper;
+pub mod node;
+pub mod control;
+pub mod mail;

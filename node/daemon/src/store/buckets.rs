@@ -1,0 +1,179 @@
+//! Bucket names and ids, and the making and removing of buckets over all data groups.
+//!
+//! A bucket is made by naming it in the control group, having every data group admit its id, then opening it; it is removed in the opposite order.
+//! A crash in between leaves it `Making` or `Removing`; the same request again goes on from there. Data groups refuse ids they did not admit,
+//! so an id that was learned long ago can be tried: if the bucket is gone, the group says so.
+
+use super::{META_PATIENCE, unavailable};
+use crate::limits::BUCKETS_CACHED_MAX;
+use futures::future::join_all;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use strongroom_env::Env;
+use strongroom_gateway::store::StoreError;
+use strongroom_meta::Meta;
+use strongroom_meta::control::{
+    BucketRecord, BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply,
+};
+use strongroom_meta::group::{GroupCommand, GroupReply};
+use strongroom_types::{BucketClass, BucketId, BucketName, Deadline, GroupId};
+
+pub(super) struct Buckets {
+    env: Env,
+    meta: Arc<Meta>,
+    groups: u16,
+    known: Mutex<BTreeMap<BucketName, BucketRecord>>,
+}
+
+impl Buckets {
+    pub(super) fn new(env: Env, meta: Arc<Meta>, groups: u16) -> Self {
+        Self { env, meta, groups, known: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The open bucket of this name: as last learned, or, where `fresh` is asked for or it was not learned yet, as it is now.
+    pub(super) async fn resolve(&self, name: &BucketName, fresh: bool) -> Result<BucketRecord, StoreError> {
+        if !fresh && let Some(record) = self.lock().get(name) {
+            return Ok(record.clone());
+        }
+        match self.ask(name).await? {
+            Some(record) if record.state == BucketState::Open => {
+                let mut known = self.lock();
+                if known.len() >= BUCKETS_CACHED_MAX {
+                    known.pop_first();
+                }
+                known.insert(name.clone(), record.clone());
+                Ok(record)
+            }
+            _ => {
+                self.forget(name);
+                Err(StoreError::NoSuchBucket(name.clone()))
+            }
+        }
+    }
+
+    pub(super) fn group_count(&self) -> u16 {
+        self.groups
+    }
+
+    pub(super) fn forget(&self, name: &BucketName) {
+        self.lock().remove(name);
+    }
+
+    pub(super) async fn all(&self) -> Result<Vec<BucketRecord>, StoreError> {
+        match self.query(ControlQuery::Buckets).await? {
+            ControlAnswer::Buckets(mut records) => {
+                records.retain(|record| record.state == BucketState::Open);
+                Ok(records)
+            }
+            ControlAnswer::Bucket(_) => unreachable!("meta answers a query in kind"),
+        }
+    }
+
+    pub(super) async fn create(
+        &self,
+        name: BucketName,
+        class: BucketClass,
+    ) -> Result<BucketRecord, StoreError> {
+        let at = self.env.clock.wall();
+        let command = ControlCommand::CreateBucket { name: name.clone(), class, at };
+        let (record, made) = match self.control(command).await? {
+            ControlReply::Bucket { record, made } => (record, made),
+            ControlReply::Full => return Err(StoreError::Full),
+            other => return Err(misfit(&other)),
+        };
+        if record.class != class {
+            return Err(StoreError::BucketClassDiffers(name));
+        }
+        match record.state {
+            BucketState::Open if !made => Err(StoreError::BucketExists(name)),
+            BucketState::Removing => {
+                Err(StoreError::Unavailable { reason: format!("bucket {name} is being removed, try again") })
+            }
+            BucketState::Open | BucketState::Making => self.open(record).await,
+        }
+    }
+
+    /// Has every data group admit the bucket, then opens it.
+    async fn open(&self, record: BucketRecord) -> Result<BucketRecord, StoreError> {
+        let (bucket, class) = (record.bucket, record.class);
+        for reply in self.all_groups(|| GroupCommand::AdmitBucket { bucket, class }).await {
+            match reply? {
+                GroupReply::Done => {}
+                other => return Err(misfit(&other)),
+            }
+        }
+        match self.control(ControlCommand::OpenBucket { bucket }).await? {
+            ControlReply::Done | ControlReply::Bucket { .. } => {}
+            other => return Err(misfit(&other)),
+        }
+        let opened = BucketRecord { state: BucketState::Open, ..record };
+        self.lock().insert(opened.name.clone(), opened.clone());
+        Ok(opened)
+    }
+
+    pub(super) async fn remove(&self, name: &BucketName) -> Result<(), StoreError> {
+        self.forget(name);
+        let Some(record) = self.ask(name).await? else { return Err(StoreError::NoSuchBucket(name.clone())) };
+        let bucket = record.bucket;
+        match self.control(ControlCommand::BeginRemoveBucket { bucket }).await? {
+            ControlReply::Done | ControlReply::Bucket { .. } => {}
+            ControlReply::NoSuchBucket => return Err(StoreError::NoSuchBucket(name.clone())),
+            other => return Err(misfit(&other)),
+        }
+        let mut empty = true;
+        for reply in self.all_groups(|| GroupCommand::CloseBucket { bucket }).await {
+            match reply? {
+                GroupReply::Done => {}
+                GroupReply::NotEmpty => empty = false,
+                other => return Err(misfit(&other)),
+            }
+        }
+        if !empty {
+            self.open(record).await?;
+            return Err(StoreError::BucketNotEmpty(name.clone()));
+        }
+        self.finish_remove(bucket).await
+    }
+
+    async fn finish_remove(&self, bucket: BucketId) -> Result<(), StoreError> {
+        match self.control(ControlCommand::RemoveBucket { bucket }).await? {
+            ControlReply::Done | ControlReply::NoSuchBucket => Ok(()),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    async fn ask(&self, name: &BucketName) -> Result<Option<BucketRecord>, StoreError> {
+        match self.query(ControlQuery::Bucket(name.clone())).await? {
+            ControlAnswer::Bucket(record) => Ok(record),
+            ControlAnswer::Buckets(_) => unreachable!("meta answers a query in kind"),
+        }
+    }
+
+    async fn query(&self, query: ControlQuery) -> Result<ControlAnswer, StoreError> {
+        self.meta.control_query(query, self.deadline()).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn control(&self, command: ControlCommand) -> Result<ControlReply, StoreError> {
+        self.meta.control(command, self.deadline()).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn all_groups(&self, command: impl Fn() -> GroupCommand) -> Vec<Result<GroupReply, StoreError>> {
+        let writes = (0..self.groups).map(GroupId::new).map(|group| {
+            let write = self.meta.write(group, command(), self.deadline());
+            async move { write.await.map_err(|error| unavailable(&error)) }
+        });
+        join_all(writes).await
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.env.clock.now(), META_PATIENCE)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<BucketName, BucketRecord>> {
+        self.known.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+fn misfit(reply: &dyn std::fmt::Debug) -> StoreError {
+    StoreError::Unavailable { reason: format!("a group gave an answer that does not fit: {reply:?}") }
+}

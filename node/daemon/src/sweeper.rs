@@ -1,0 +1,132 @@
+//! Gives back fragments of layouts that the slab table has superseded.
+//!
+//! Each node looks after its own drives: it asks the table, linearizably, about the slabs that it has fragments of, and frees a fragment once the
+//! table has had a newer generation, or called the slab dead, for the grace time. So a fragment is never freed before the superseding record was
+//! committed, whoever committed it, and a node that was away frees what it missed. A slab that the table does not know is left alone.
+
+use crate::config::SlabPolicy;
+use crate::holder::Holder;
+use crate::limits::SWEEP_SLABS_MAX;
+use crate::slabs::Slabs;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use strongroom_env::Env;
+use strongroom_format::wire::message::{FragmentAddress, Free, Report};
+use strongroom_types::{Instant, SlabId, SlabRecord, SlabState};
+
+/// Between two sweeps at least.
+const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
+/// Fragments of one page of a drive's report.
+const REPORT_PAGE: u32 = 1024;
+
+/// Frees superseded fragments of this node.
+pub struct Sweeper {
+    env: Env,
+    holder: Holder,
+    slabs: Arc<Slabs>,
+    policy: SlabPolicy,
+    /// Superseded fragments and when they were first seen to be.
+    superseded: Mutex<BTreeMap<(SlabId, FragmentAddressKey), Instant>>,
+    waiting: AtomicU64,
+}
+
+type FragmentAddressKey =
+    (strongroom_types::DriveId, strongroom_types::FragmentIndex, strongroom_types::Generation);
+
+impl Sweeper {
+    /// Starts sweeping.
+    pub fn start(env: Env, holder: Holder, slabs: Arc<Slabs>, policy: SlabPolicy) -> Arc<Self> {
+        let sweeper = Arc::new(Self {
+            env,
+            holder,
+            slabs,
+            policy,
+            superseded: Mutex::new(BTreeMap::new()),
+            waiting: AtomicU64::new(0),
+        });
+        let sweeping = sweeper.clone();
+        let task = async move {
+            let pause = SWEEP_EVERY_MIN.max(sweeping.policy.free_after / 2);
+            let mut after = None;
+            loop {
+                sweeping.env.clock.sleep(pause).await;
+                after = sweeping.sweep(after).await;
+            }
+        };
+        sweeper.env.spawn.spawn("sweeper", Box::pin(task));
+        sweeper
+    }
+
+    /// Superseded fragments that wait for the grace time.
+    pub fn waiting_count(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the next slabs after `after`; gives where to go on, `None` from the beginning.
+    async fn sweep(&self, after: Option<SlabId>) -> Option<SlabId> {
+        let (by_slab, more) = self.fragments_after(after);
+        for (slab, fragments) in &by_slab {
+            let Ok(Some(record)) = self.slabs.refresh(*slab).await else { continue };
+            for address in fragments.iter().filter(|address| is_superseded(&record, address)) {
+                self.free_after_grace(address).await;
+            }
+        }
+        self.waiting.store(self.lock().len() as u64, Ordering::Relaxed);
+        more.then(|| by_slab.last_key_value().map(|(slab, _)| *slab)).flatten()
+    }
+
+    /// The next slabs that this node has fragments of, and whether there are more behind them.
+    fn fragments_after(&self, after: Option<SlabId>) -> (BTreeMap<SlabId, Vec<FragmentAddress>>, bool) {
+        let mut by_slab: BTreeMap<SlabId, Vec<FragmentAddress>> = BTreeMap::new();
+        let mut more = false;
+        // Where a drive has more than a page, nothing is known of what it has behind that page.
+        let mut known_upto = None::<SlabId>;
+        for drive in self.holder.drives() {
+            let (page, truncated) = drive.report(&Report { drive: drive.id(), after, limit: REPORT_PAGE });
+            if truncated && let Some(last) = page.last() {
+                more = true;
+                known_upto = Some(known_upto.map_or(last.address.slab, |upto| upto.min(last.address.slab)));
+            }
+            for fragment in page {
+                by_slab.entry(fragment.address.slab).or_default().push(fragment.address);
+            }
+        }
+        if let Some(upto) = known_upto {
+            by_slab.retain(|slab, _| *slab <= upto);
+        }
+        while by_slab.len() > SWEEP_SLABS_MAX {
+            by_slab.pop_last();
+            more = true;
+        }
+        (by_slab, more)
+    }
+
+    async fn free_after_grace(&self, address: &FragmentAddress) {
+        let now = self.env.clock.now();
+        let key = (address.slab, (address.drive, address.fragment, address.generation));
+        let since = *self.lock().entry(key).or_insert(now);
+        if now.since(since) < self.policy.free_after {
+            return;
+        }
+        let Ok(drive) = self.holder.drive(address.drive) else { return };
+        match drive.free(Free { address: *address }).await {
+            Ok(()) => {
+                self.lock().remove(&key);
+                tracing::debug!(slab = %address.slab, fragment = %address.fragment, generation = %address.generation, "superseded fragment freed");
+            }
+            Err(refusal) => {
+                tracing::warn!(slab = %address.slab, %refusal, "superseded fragment could not be freed")
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(SlabId, FragmentAddressKey), Instant>> {
+        self.superseded.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+fn is_superseded(record: &SlabRecord, address: &FragmentAddress) -> bool {
+    record.state == SlabState::Dead || address.generation < record.generation
+}

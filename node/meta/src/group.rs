@@ -1,0 +1,247 @@
+//! A data group: one shard of the namespace and one of the slab table.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use strongroom_types::slab::Sealed;
+use strongroom_types::{
+    Attributes, BucketClass, BucketId, Condition, ETag, Epoch, Generation, Holders, Locator, NodeId,
+    ObjectKey, Profile, SessionId, SlabId, SlabRecord, VersionId, WallTime,
+};
+
+/// A change of a data group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupCommand {
+    /// From now on objects of this bucket may be committed here.
+    AdmitBucket {
+        /// The bucket.
+        bucket: BucketId,
+        /// Its class.
+        class: BucketClass,
+    },
+    /// From now on none may, if there is none; else `NotEmpty`.
+    CloseBucket {
+        /// The bucket.
+        bucket: BucketId,
+    },
+    /// Changes of the namespace, each on its own: one that is refused does not hold up the others.
+    Commit {
+        /// At most `COMMIT_BATCH_ENTRIES_MAX`.
+        entries: Vec<Entry>,
+    },
+    /// Opens a new slab for a writer.
+    OpenSlab {
+        /// The node that will write it.
+        writer: NodeId,
+        /// Its session.
+        session: SessionId,
+        /// Copies.
+        profile: Profile,
+        /// Who will hold them.
+        holders: Holders,
+    },
+    /// Fences a slab: raises its epoch if it still is `epoch`. Open or Sealing becomes Sealing.
+    BeginSeal {
+        /// The slab.
+        slab: SlabId,
+        /// The epoch that the proposer knows.
+        epoch: Epoch,
+    },
+    /// Gives a slab that is Sealing at `epoch` its length.
+    CommitSeal {
+        /// The slab.
+        slab: SlabId,
+        /// The epoch of the attempt.
+        epoch: Epoch,
+        /// What was decided.
+        sealed: Sealed,
+    },
+    /// Gives a sealed slab a new layout, if its generation still is `generation`.
+    Relayout {
+        /// The slab.
+        slab: SlabId,
+        /// The generation that the proposer knows.
+        generation: Generation,
+        /// The new profile.
+        profile: Profile,
+        /// The new holders.
+        holders: Holders,
+        /// Checksums of the new fragments' tables.
+        table_crc32c: heapless::Vec<u32, 32>,
+        /// Fragments of the new layout that are not there yet.
+        missing: u32,
+    },
+    /// Ends a slab that was sealed without a row: nothing can point into it.
+    KillEmpty {
+        /// The slab.
+        slab: SlabId,
+    },
+}
+
+/// A change of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The key.
+    pub key: ObjectKey,
+    /// What must hold of the current version.
+    pub condition: Condition,
+    /// The change.
+    pub change: Change,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "holders lie inside; these values are few and short-lived")]
+pub enum Change {
+    /// This becomes the current version.
+    Put(VersionRecord),
+    /// The current version goes; in config buckets it is kept as an older one.
+    Delete,
+}
+
+/// One version of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRecord {
+    /// Its id, also in its needles.
+    pub version: VersionId,
+    /// Bytes of the object.
+    pub len_bytes: u64,
+    /// Its tag.
+    pub etag: ETag,
+    /// The proposer's wall clock. For people; orders nothing.
+    pub modified: WallTime,
+    /// What the client said of it.
+    pub attributes: Attributes,
+    /// Its bytes.
+    pub content: Content,
+}
+
+/// Where the bytes of a version are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Here.
+    Inline(Bytes),
+    /// In these needles, in order.
+    Needles(Vec<Locator>),
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupReply {
+    /// Done.
+    Done,
+    /// To `Commit`: one for each entry, in order.
+    Committed(Vec<EntryOutcome>),
+    /// The slab as it is now: changed as asked.
+    Slab(SlabRecord),
+    /// The slab as it is now: not what the proposer knew; nothing was changed.
+    SlabDiffers(SlabRecord),
+    /// No such slab.
+    NoSuchSlab,
+    /// The bucket still has objects here.
+    NotEmpty,
+}
+
+/// What came of one entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EntryOutcome {
+    /// Applied. The locators it superseded become garbage.
+    Applied,
+    /// The condition does not hold; nothing changed.
+    ConditionFailed,
+    /// `If-Match` on a key without a current version; nothing changed.
+    NoSuchKey,
+    /// The bucket is not admitted here; nothing changed.
+    NoSuchBucket,
+}
+
+/// A question to a data group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupQuery {
+    /// A version of a key: the current one, or the one named.
+    Version {
+        /// The bucket.
+        bucket: BucketId,
+        /// The key.
+        key: ObjectKey,
+        /// Which; `None` is the current one.
+        version: Option<VersionId>,
+    },
+    /// All kept versions of a key, newest first.
+    Versions {
+        /// The bucket.
+        bucket: BucketId,
+        /// The key.
+        key: ObjectKey,
+    },
+    /// A page of keys.
+    List {
+        /// The bucket.
+        bucket: BucketId,
+        /// Only keys that begin with this.
+        prefix: String,
+        /// Fold by this.
+        delimiter: Option<String>,
+        /// Only keys and common prefixes after this.
+        after: Option<String>,
+        /// Entries at most.
+        limit: u32,
+    },
+    /// One slab.
+    Slab(SlabId),
+    /// Slabs by id, page by page.
+    Slabs {
+        /// Only those after this.
+        after: Option<SlabId>,
+        /// How many at most.
+        limit: u32,
+        /// Leave out dead ones.
+        live_only: bool,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "holders lie inside; these values are few and short-lived")]
+pub enum GroupAnswer {
+    /// To `Version`.
+    Version(Option<VersionRecord>),
+    /// To `Versions`.
+    Versions(Vec<VersionRecord>),
+    /// To `List`.
+    List(Page),
+    /// To `Slab`.
+    Slab(Option<SlabRecord>),
+    /// To `Slabs`.
+    Slabs(Vec<SlabRecord>),
+    /// The bucket is not admitted here.
+    NoSuchBucket,
+}
+
+/// A page of keys, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// The entries.
+    pub entries: Vec<PageEntry>,
+    /// Whether there are more after the last.
+    pub truncated: bool,
+}
+
+/// An entry of a page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PageEntry {
+    /// A key with its current version, without content.
+    Object {
+        /// The key.
+        key: ObjectKey,
+        /// Bytes of the object.
+        len_bytes: u64,
+        /// Its tag.
+        etag: ETag,
+        /// When it was committed.
+        modified: WallTime,
+    },
+    /// Keys folded to this.
+    CommonPrefix(String),
+}

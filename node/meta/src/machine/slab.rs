@@ -1,0 +1,114 @@
+//! The life of a slab in its table, as pure functions: `None` says that the record is not what the proposer knew, and nothing
+//! changes.
+//!
+//! ```text
+//!            BeginSeal (epoch+1)        CommitSeal at the epoch
+//!   Open ───────────────────▶ Sealing ───────────────────▶ Sealed ⟲ Relayout (generation+1)
+//!                             ⟲ BeginSeal (epoch+1)       │ KillEmpty (no rows)
+//!                                                         ▼
+//!                                                        Dead
+//! ```
+
+use crate::group::GroupCommand;
+use strongroom_types::slab::Sealed;
+use strongroom_types::{
+    Epoch, Generation, Holders, NodeId, Profile, SessionId, SlabId, SlabRecord, SlabState,
+};
+
+pub(crate) fn open(
+    slab: SlabId,
+    profile: Profile,
+    holders: Holders,
+    writer: NodeId,
+    session: SessionId,
+) -> SlabRecord {
+    SlabRecord {
+        slab,
+        state: SlabState::Open,
+        epoch: Epoch::FIRST,
+        generation: Generation::FIRST,
+        profile,
+        holders,
+        writer,
+        session,
+    }
+}
+
+pub(crate) fn begin_seal(record: &SlabRecord, epoch: Epoch) -> Option<SlabRecord> {
+    match record.state {
+        SlabState::Open | SlabState::Sealing if record.epoch == epoch => {
+            Some(SlabRecord { state: SlabState::Sealing, epoch: epoch.next(), ..record.clone() })
+        }
+        SlabState::Open | SlabState::Sealing | SlabState::Sealed(_) | SlabState::Dead => None,
+    }
+}
+
+/// Sealing again with what is there already is no change and no refusal.
+pub(crate) fn commit_seal(record: &SlabRecord, epoch: Epoch, sealed: &Sealed) -> Option<SlabRecord> {
+    if record.epoch != epoch {
+        return None;
+    }
+    match &record.state {
+        SlabState::Sealing => Some(SlabRecord { state: SlabState::Sealed(sealed.clone()), ..record.clone() }),
+        SlabState::Sealed(present) if present == sealed => Some(record.clone()),
+        SlabState::Open | SlabState::Sealed(_) | SlabState::Dead => None,
+    }
+}
+
+/// A new layout of the same image: rows, length and root stay as they were sealed.
+pub(crate) struct Layout {
+    pub(crate) profile: Profile,
+    pub(crate) holders: Holders,
+    pub(crate) table_crc32c: heapless::Vec<u32, 32>,
+    pub(crate) missing: u32,
+}
+
+pub(crate) fn relayout(record: &SlabRecord, generation: Generation, layout: Layout) -> Option<SlabRecord> {
+    match &record.state {
+        SlabState::Sealed(sealed) if record.generation == generation => {
+            let Layout { profile, holders, table_crc32c, missing } = layout;
+            let sealed = Sealed { table_crc32c, missing, ..sealed.clone() };
+            let generation = generation.next();
+            let state = SlabState::Sealed(sealed);
+            Some(SlabRecord { state, generation, profile, holders, ..record.clone() })
+        }
+        SlabState::Open | SlabState::Sealing | SlabState::Sealed(_) | SlabState::Dead => None,
+    }
+}
+
+/// A slab without rows has no needles, so no version can point into it. Killing it again is no change and no refusal.
+pub(crate) fn kill_empty(record: &SlabRecord) -> Option<SlabRecord> {
+    match &record.state {
+        SlabState::Sealed(sealed) if sealed.rows == 0 => {
+            Some(SlabRecord { state: SlabState::Dead, ..record.clone() })
+        }
+        SlabState::Dead => Some(record.clone()),
+        SlabState::Open | SlabState::Sealing | SlabState::Sealed(_) => None,
+    }
+}
+
+/// Why a slab command makes no sense, whatever the table says; checked before it is proposed.
+pub(crate) fn malformed(command: &GroupCommand) -> Option<&'static str> {
+    let layout = |profile: &Profile, holders: &Holders| {
+        (holders.len() != usize::from(profile.fragment_count()))
+            .then_some("a slab needs one holder a fragment")
+    };
+    match command {
+        GroupCommand::OpenSlab { profile, holders, .. } => layout(profile, holders),
+        GroupCommand::Relayout { profile, holders, table_crc32c, .. } => {
+            let expected = if profile.is_copies() { 0 } else { usize::from(profile.fragment_count()) };
+            let tables = table_crc32c.len() != expected;
+            layout(profile, holders)
+                .or(tables.then_some("a layout needs one table checksum a coded fragment"))
+        }
+        GroupCommand::AdmitBucket { .. }
+        | GroupCommand::CloseBucket { .. }
+        | GroupCommand::Commit { .. }
+        | GroupCommand::BeginSeal { .. }
+        | GroupCommand::CommitSeal { .. }
+        | GroupCommand::KillEmpty { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
