@@ -176,7 +176,7 @@ pub enum Progress {
     /// Encoders are still at work.
     Pending,
     /// All fragments are durable: propose this.
-    Relayout(Relayout),
+    Relayout(Box<Relayout>),
     /// All encoders have answered, not all well: leave the slab as it is and try later. Nothing is freed now: a retry writes over what is there, and what stays unknown to the
     /// slab table is freed after its quarantine.
     Abandon,
@@ -240,14 +240,14 @@ impl Conversion {
                 table_crc32c[usize::from(fragment.get())] = *table;
             }
         }
-        Progress::Relayout(Relayout {
+        Progress::Relayout(Box::new(Relayout {
             slab: self.plan.slab,
             known: self.plan.source_generation,
             profile: self.plan.profile,
             holders: self.plan.holders.clone(),
             table_crc32c,
             missing: 0,
-        })
+        }))
     }
 }
 

@@ -86,7 +86,7 @@ impl SlabWriter {
     pub fn handle(&mut self, now: Instant, event: Event, actions: &mut Actions) {
         match event {
             Event::Needle(needle) => self.accept(now, needle, actions),
-            Event::Opened { record, spread } => self.opened(now, record, spread, actions),
+            Event::Opened { record, spread } => self.opened(now, *record, *spread, actions),
             Event::OpenFailed => {
                 self.opening = false;
                 self.pause(now);

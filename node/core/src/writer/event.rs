@@ -44,9 +44,9 @@ pub enum Event {
     /// A slab asked for is open.
     Opened {
         /// As the slab table has it: open, of this writer.
-        record: SlabRecord,
+        record: Box<SlabRecord>,
         /// Where its copies are.
-        spread: Spread,
+        spread: Box<Spread>,
     },
     /// A slab asked for could not be opened.
     OpenFailed,

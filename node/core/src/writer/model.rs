@@ -244,7 +244,7 @@ impl World {
             rolled: false,
         };
         self.slabs.insert(record.slab, slab);
-        self.event(Event::Opened { record, spread });
+        self.event(Event::Opened { record: Box::new(record), spread: Box::new(spread) });
     }
 
     /// All fragments for which `want` holds.
@@ -425,7 +425,8 @@ fn the_rule_zone_plus_one_waits_for_more() {
     let mut actions = Actions::default();
     let (record, spread) = opened(0, &[1, 2, 3]);
     let slab = record.slab;
-    writer.handle(Instant::ORIGIN, Event::Opened { record, spread }, &mut actions);
+    let opened = Event::Opened { record: Box::new(record), spread: Box::new(spread) };
+    writer.handle(Instant::ORIGIN, opened, &mut actions);
     let needle = Needle {
         ticket: Ticket::new(1),
         bytes: Bytes::from_static(b"n"),

@@ -56,7 +56,7 @@ impl Bench {
 
     fn open(&mut self, count: u64, zones: &[u8]) -> Vec<Action> {
         let (record, spread) = opened(count, zones);
-        self.event(Event::Opened { record, spread })
+        self.event(Event::Opened { record: Box::new(record), spread: Box::new(spread) })
     }
 
     fn ack(&mut self, slab: u64, fragment: u8, row: u32) -> Vec<Action> {
@@ -370,8 +370,11 @@ fn a_slab_that_could_acknowledge_nothing_is_sealed_unused() {
     assert_eq!(rolls(&bench.open(0, &[1, 1])), [(id(0), RollReason::Unfit)]);
     bench.wait(OPEN_PAUSE_MIN);
     let (record, spread) = opened(1, &[1, 2]);
-    let record = SlabRecord { state: SlabState::Sealing, ..record };
-    assert_eq!(rolls(&bench.event(Event::Opened { record, spread })), [(id(1), RollReason::Unfit)]);
+    let record = Box::new(SlabRecord { state: SlabState::Sealing, ..record });
+    assert_eq!(
+        rolls(&bench.event(Event::Opened { record, spread: Box::new(spread) })),
+        [(id(1), RollReason::Unfit)]
+    );
     bench.wait(Duration::from_secs(1));
     assert_eq!(rolls(&bench.open(2, &[1, 2])), []);
 }
