@@ -6,7 +6,8 @@
 #        ENDPOINT=http://host:port ACCESS_KEY=... SECRET_KEY=... tests/clients/run.sh [CLIENT...]
 #
 # CLIENT: awscli boto3 rclone s3cmd restic; all by default.
-# STRONGROOM_MAIL names a folder of mail; otherwise shared/mail beside the checkout, otherwise generated mail.
+# STRONGROOM_MAIL names a folder of mail; otherwise shared/mail beside the checkout is taken, where there is one. Some generated
+# mail is added in any case.
 # The last line is "N passed, N failed"; the exit code is 0 only if all passed.
 set -euo pipefail
 
@@ -105,13 +106,13 @@ prepare_mail() {
         find "$work/mail" -type f \( -iname '*licen*' -o -iname 'copying*' -o -iname 'readme*' -o -iname 'notice*' \
             -o -name '*.py' \) -delete
         find "$work/mail" -type d -empty -delete
-    else
-        python3 "$here/make_mail.py" "$work/mail" 120
     fi
+    # In any case some that is made up: its names have what clients encode each in their own way, and one file is empty.
+    python3 "$here/make_mail.py" "$work/mail/made" "$([[ -n $source ]] && echo 16 || echo 120)"
     file_count=$(find "$work/mail" -type f | wc -l)
     byte_count=$(find "$work/mail" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum + 0 }')
-    ((file_count > 0)) || die "$source holds no mail"
-    echo "mail: $file_count files, $byte_count bytes from ${source:-make_mail.py}"
+    ((file_count > 0)) || die "there is no mail to store"
+    echo "mail: $file_count files, $byte_count bytes from ${source:+$source and }make_mail.py"
 }
 
 # same FOLDER: whether FOLDER holds the mail, the whole mail and nothing but the mail.
