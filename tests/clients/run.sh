@@ -74,8 +74,11 @@ install_python() {
 start_server() {
     local binary=$1
     [[ -x $binary ]] || die "$binary: expected the strongroom binary, or ENDPOINT, ACCESS_KEY and SECRET_KEY"
+    # Without job control bash starts background processes with SIGINT ignored.
+    set -m
     "$binary" dev --dir "$work/cluster" --json >"$work/ready.json" 2>"$work/server.log" &
     server_pid=$!
+    set +m
     for _ in $(seq 600); do
         [[ -s $work/ready.json ]] && grep -q '}' "$work/ready.json" && break
         kill -0 "$server_pid" 2>/dev/null || { cat "$work/server.log" >&2; die "strongroom dev ended before it was ready"; }
