@@ -1,0 +1,58 @@
+//! What a node asks the leader of a group, and what it answers: between nodes as the body of `Request::Meta`, and on the leader
+//! itself as plain values.
+
+use crate::control::{ControlAnswer, ControlQuery};
+use crate::group::{Entry, EntryOutcome, GroupAnswer, GroupQuery};
+use crate::raft::{Command, Reply};
+use serde::{Deserialize, Serialize};
+use strongroom_types::NodeId;
+
+/// A request and how long its sender waits.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ClientRequest {
+    pub(crate) patience_ms: u32,
+    pub(crate) operation: Operation,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "holders lie inside; these values are few and short-lived")]
+pub(crate) enum Operation {
+    Propose(Command),
+    Commit { ticket: u64, entry: Entry },
+    ReadControl(ControlQuery),
+    ReadGroup(GroupQuery),
+}
+
+impl Operation {
+    /// Whether it may change the state, so that an answer that did not come leaves the outcome open.
+    pub(crate) fn changes(&self) -> bool {
+        match self {
+            Self::Propose(_) | Self::Commit { .. } => true,
+            Self::ReadControl(_) | Self::ReadGroup(_) => false,
+        }
+    }
+}
+
+/// What came of it at the node that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ClientAnswer {
+    Reply(Reply),
+    Outcome(EntryOutcome),
+    Control(ControlAnswer),
+    Group(GroupAnswer),
+    /// Not here; perhaps there. Nothing was done.
+    NotLeader(Option<NodeId>),
+    /// Not here any more; may have been done.
+    Deposed(Option<NodeId>),
+    /// Too much under way. Nothing was done.
+    Busy,
+    /// Could not be done in time. Nothing was done.
+    NotDone,
+    /// May have been done.
+    Unknown,
+    /// The state could not be read here.
+    Failed,
+    /// The request makes no sense. Nothing was done.
+    Malformed,
+}

@@ -1,0 +1,155 @@
+//! How records lie in the store: a version byte, then postcard. And where: the keys.
+//!
+//! ```text
+//! group (u16 BE; 0 control, g+1 data group g)
+//!   'l' index (u64 BE)                 log entry: version, CRC32C (of index and body), body
+//!   'm' 'v' | 'c' | 'p'                vote, committed, purged
+//!   'h'                                head of the state machine: generation, applied, membership
+//!   's' generation (u32 BE) table ...  state; one generation is current, others are remains of an install
+//! ```
+
+use crate::kv::{Batch, KvError, OrderedKv};
+use crate::limits::CLEAR_KEYS;
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use strongroom_types::GroupId;
+
+/// The version that records are written with.
+const RECORD_VERSION: u8 = 1;
+
+/// A record that is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} does not decode")]
+pub struct CorruptRecord {
+    /// Which kind of record.
+    pub what: &'static str,
+}
+
+/// Encodes a record.
+pub(crate) fn encode<R: Serialize>(record: &R) -> Bytes {
+    let encoded = postcard::to_extend(record, vec![RECORD_VERSION]);
+    Bytes::from(encoded.expect("records hold only types that postcard encodes"))
+}
+
+/// Decodes a record.
+pub(crate) fn decode<R: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<R, CorruptRecord> {
+    let corrupt = CorruptRecord { what };
+    let (&version, body) = bytes.split_first().ok_or(corrupt.clone())?;
+    if version != RECORD_VERSION {
+        return Err(corrupt);
+    }
+    match postcard::take_from_bytes(body) {
+        Ok((record, [])) => Ok(record),
+        Ok(_) | Err(_) => Err(corrupt),
+    }
+}
+
+/// The first key after all keys that begin with `prefix`; `None` where there is none.
+pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut next = prefix[..=last].to_vec();
+    next[last] += 1;
+    Some(next)
+}
+
+/// The keys of one group in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupKeys {
+    tag: [u8; 2],
+}
+
+impl GroupKeys {
+    pub(crate) fn new(group: Option<GroupId>) -> Self {
+        let tag =
+            group.map_or(0, |group| group.get().checked_add(1).expect("groups are bounded by GROUPS_MAX"));
+        Self { tag: tag.to_be_bytes() }
+    }
+
+    fn area(self, area: u8, rest: &[u8]) -> Vec<u8> {
+        let mut key = Vec::with_capacity(3 + rest.len());
+        key.extend_from_slice(&self.tag);
+        key.push(area);
+        key.extend_from_slice(rest);
+        key
+    }
+
+    /// A log entry.
+    pub(crate) fn log(self, index: u64) -> Vec<u8> {
+        self.area(b'l', &index.to_be_bytes())
+    }
+
+    /// One past the last possible log entry.
+    pub(crate) fn log_end(self) -> Vec<u8> {
+        self.area(b'l' + 1, &[])
+    }
+
+    /// The index in a log entry's key.
+    pub(crate) fn log_index(key: &[u8]) -> Option<u64> {
+        Some(u64::from_be_bytes(key.get(3..)?.try_into().ok()?))
+    }
+
+    pub(crate) fn vote(self) -> Vec<u8> {
+        self.area(b'm', b"v")
+    }
+
+    pub(crate) fn committed(self) -> Vec<u8> {
+        self.area(b'm', b"c")
+    }
+
+    pub(crate) fn purged(self) -> Vec<u8> {
+        self.area(b'm', b"p")
+    }
+
+    pub(crate) fn head(self) -> Vec<u8> {
+        self.area(b'h', &[])
+    }
+
+    /// The prefix of one generation of the state.
+    pub(crate) fn state(self, generation: u32) -> Vec<u8> {
+        self.area(b's', &generation.to_be_bytes())
+    }
+
+    /// The range of all generations.
+    pub(crate) fn states(self) -> (Vec<u8>, Vec<u8>) {
+        (self.area(b's', &[]), self.area(b's' + 1, &[]))
+    }
+}
+
+/// Removes all keys with `start <= key < end`, in batches of bounded size, ascending.
+pub(crate) fn clear(kv: &dyn OrderedKv, start: &[u8], end: &[u8]) -> Result<(), KvError> {
+    loop {
+        let keys = kv.range(start, end, CLEAR_KEYS)?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for (key, _) in keys {
+            batch.remove(key.to_vec());
+        }
+        kv.apply(batch)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{decode, encode, successor};
+
+    #[test]
+    fn successor_is_the_least_key_beyond_the_prefix() {
+        assert_eq!(successor(b"a"), Some(b"b".to_vec()));
+        assert_eq!(successor(b"a\xff"), Some(b"b".to_vec()));
+        assert_eq!(successor(b"\xff\xff"), None);
+        assert_eq!(successor(b""), None);
+    }
+
+    #[test]
+    fn records_of_another_version_or_with_a_tail_are_refused() {
+        let good = encode(&7u64);
+        assert_eq!(decode::<u64>("number", &good), Ok(7));
+        assert!(decode::<u64>("number", &[]).is_err());
+        assert!(decode::<u64>("number", &[2, 7]).is_err());
+        assert!(decode::<u64>("number", &[1, 7, 0]).is_err());
+        assert!(decode::<u64>("number", &[1]).is_err());
+    }
+}

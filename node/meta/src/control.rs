@@ -1,0 +1,109 @@
+//! The control group: what the cluster is and which buckets there are.
+
+use serde::{Deserialize, Serialize};
+use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, WallTime};
+
+/// A change of the control group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ControlCommand {
+    /// Says what the cluster is; the first one counts, an equal later one is `Done`, another one is refused.
+    Found {
+        /// The cluster.
+        cluster: ClusterId,
+        /// How many data groups it has.
+        groups: u16,
+    },
+    /// Makes a bucket. A bucket left `Making` by a crash is found again by its name and goes on.
+    CreateBucket {
+        /// Its name.
+        name: BucketName,
+        /// Its class.
+        class: BucketClass,
+        /// The proposer's wall clock; becomes the creation time.
+        at: WallTime,
+    },
+    /// All data groups admit the bucket: it exists from now on.
+    OpenBucket {
+        /// The bucket.
+        bucket: BucketId,
+    },
+    /// The bucket is about to be removed: no new objects once the data groups have closed it.
+    BeginRemoveBucket {
+        /// The bucket.
+        bucket: BucketId,
+    },
+    /// No data group admits the bucket any more: forget it.
+    RemoveBucket {
+        /// The bucket.
+        bucket: BucketId,
+    },
+}
+
+/// Where a bucket is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BucketState {
+    /// Named, not yet admitted everywhere.
+    Making,
+    /// There.
+    Open,
+    /// Being removed; goes back to `Open` by `OpenBucket` where a data group found it not empty.
+    Removing,
+}
+
+/// A bucket as the control group has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketRecord {
+    /// Never reused.
+    pub bucket: BucketId,
+    /// Its name.
+    pub name: BucketName,
+    /// Its class.
+    pub class: BucketClass,
+    /// When it was made.
+    pub created: WallTime,
+    /// Where it is in its life.
+    pub state: BucketState,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ControlReply {
+    /// Done.
+    Done,
+    /// The bucket as it is now: made by this command, or found.
+    Bucket {
+        /// The bucket.
+        record: BucketRecord,
+        /// Whether this command made it.
+        made: bool,
+    },
+    /// No such bucket.
+    NoSuchBucket,
+    /// A bound was reached (buckets of a cluster).
+    Full,
+    /// The cluster was founded as another one.
+    OtherCluster {
+        /// What it is.
+        cluster: ClusterId,
+        /// How many groups it has.
+        groups: u16,
+    },
+}
+
+/// A question to the control group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ControlQuery {
+    /// One bucket.
+    Bucket(BucketName),
+    /// All buckets, by name.
+    Buckets,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ControlAnswer {
+    /// To `Bucket`.
+    Bucket(Option<BucketRecord>),
+    /// To `Buckets`.
+    Buckets(Vec<BucketRecord>),
+}

@@ -1,0 +1,27 @@
+//! What must be agreed on: buckets and the cluster in the control group; names, versions and the slab table in the data groups.
+//! Each group is one openraft Raft; commands change it, queries read it linearizably.
+//!
+//! Knows nothing of drives, rows or HTTP. **Invariant** No transaction crosses groups.
+
+mod barrier;
+mod client;
+mod codec;
+pub mod control;
+pub mod group;
+pub mod kv;
+pub mod limits;
+mod log;
+mod machine;
+mod meta;
+#[cfg(test)]
+mod testing;
+mod network;
+mod proposer;
+mod raft;
+mod runtime;
+mod syncer;
+
+pub use codec::CorruptRecord;
+pub use log::LogError;
+pub use machine::MachineError;
+pub use meta::{GroupStatus, Meta, MetaConfig, MetaError, StartError, Timing, group_of};

@@ -1,0 +1,79 @@
+//! Bounds of the metadata groups, with the arithmetic that sets them.
+
+use std::time::Duration;
+use strongroom_types::limits::{
+    COMMIT_BATCH_ENTRIES_MAX, CONFIG_INLINE_LEN_BYTES_MAX, LIST_KEYS_MAX, OBJECT_KEY_LEN_BYTES_MAX,
+    WIRE_HEAD_LEN_BYTES_MAX,
+};
+
+/// Bytes of one encoded command at most. Larger ones are refused before they are proposed.
+pub const COMMAND_LEN_BYTES_MAX: usize = 2 << 20;
+/// Bytes of commits that are gathered into one command: the command's bound less one commit of the largest kind
+/// (see [`ENTRY_LEN_BYTES_MAX`]), which is added before the sum is looked at.
+pub const COMMIT_BATCH_LEN_BYTES_MAX: usize = COMMAND_LEN_BYTES_MAX - ENTRY_LEN_BYTES_MAX;
+/// Bytes of one encoded commit at most: 2,048 locators of at most 25 bytes (50 KiB) or 64 KiB inline, a key, user
+/// metadata and the other attributes, which the gateway's header bound keeps below 64 KiB.
+pub const ENTRY_LEN_BYTES_MAX: usize = 256 << 10;
+/// Bytes of log entries in one message to a follower at most: one command always fits, and the message fits the wire.
+pub const APPEND_LEN_BYTES_MAX: usize = 4 << 20;
+/// Log entries in one message to a follower at most.
+pub const APPEND_ENTRIES_MAX: u64 = 256;
+/// Bytes of one piece of a snapshot on the wire.
+pub const SNAPSHOT_CHUNK_LEN_BYTES: u64 = 1 << 20;
+/// Bytes of a snapshot that the sending side keeps behind its position, so that a piece that was lost can be sent again
+/// without reading the state from its beginning: two pieces.
+pub const SNAPSHOT_REWIND_LEN_BYTES: usize = 2 * SNAPSHOT_CHUNK_LEN_BYTES as usize;
+/// Bytes of a key in a snapshot at most: table, bucket, length, object key, version.
+pub const STATE_KEY_LEN_BYTES_MAX: usize = 1 + 8 + 2 + OBJECT_KEY_LEN_BYTES_MAX + 16;
+/// Bytes of a value in a snapshot at most. The largest value is the window record of one full batch of commits or one
+/// object's record, both below a command's bound.
+pub const STATE_VALUE_LEN_BYTES_MAX: usize = COMMAND_LEN_BYTES_MAX;
+/// Bytes of received snapshot that are gathered into one batch of the store.
+pub const SNAPSHOT_BATCH_LEN_BYTES: usize = 256 << 10;
+
+/// Keys that are read from the store in one go while a range is walked.
+pub const SCAN_KEYS: usize = 256;
+/// Keys that are removed from the store in one batch when a whole range goes.
+pub const CLEAR_KEYS: usize = 1024;
+/// Log entries that are read from the store in one go.
+pub const LOG_READ_ENTRIES: usize = 64;
+
+/// Commits that wait for the proposal in flight at most, for each group: 16 full batches. At some milliseconds a batch this
+/// is far less than any caller's patience; beyond it the caller is told to come again.
+pub const COMMIT_QUEUE_ENTRIES_MAX: usize = 16 * COMMIT_BATCH_ENTRIES_MAX;
+/// Bytes of commits that wait at most, for each group.
+pub const COMMIT_QUEUE_LEN_BYTES_MAX: usize = 16 << 20;
+/// Other commands of one group in flight on its leader at most.
+pub const PROPOSALS_MAX: usize = 256;
+/// Readers of one group that wait for a round at most.
+pub const READERS_MAX: usize = 16_384;
+
+/// Outcomes that a group remembers, so that a command which is proposed again after an unknown outcome takes effect once.
+/// About 40 bytes each in memory: 1.3 MiB a group at most. Together with [`RETRY_UNCERTAIN_MAX`] this is right up to
+/// 32,768 / 5 s = 6,500 commits a second and group, sustained.
+pub const OUTCOMES_REMEMBERED: usize = 32_768;
+/// For how long after the first unknown outcome a command is proposed again.
+pub const RETRY_UNCERTAIN_MAX: Duration = Duration::from_secs(5);
+/// How long one try at one node may take before another node is asked.
+pub const ATTEMPT_PATIENCE_MAX: Duration = Duration::from_secs(2);
+/// First pause between tries; doubles up to [`RETRY_PAUSE_MAX`].
+pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pause between tries.
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// First pause of replication to a peer that does not answer; doubles up to [`REPLICATION_PAUSE_MAX`].
+pub const REPLICATION_PAUSE_MIN: Duration = Duration::from_millis(20);
+/// Longest pause of replication: well below an election timeout, so that a peer which came back is not made to elect.
+pub const REPLICATION_PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// Keys of a list page at most.
+pub const LIST_ENTRIES_MAX: usize = LIST_KEYS_MAX as usize;
+/// Slabs of a page at most: 1,024 records of at most 1 KiB stay below 2 MiB.
+pub const SLABS_PAGE_MAX: usize = 1024;
+
+const _: () = assert!(COMMAND_LEN_BYTES_MAX <= APPEND_LEN_BYTES_MAX);
+// A message may overshoot its bound by the last entry that was added, and carries some fixed bytes.
+const _: () =
+    assert!(APPEND_LEN_BYTES_MAX + COMMAND_LEN_BYTES_MAX + (1 << 20) <= WIRE_HEAD_LEN_BYTES_MAX as usize);
+const _: () = assert!(ENTRY_LEN_BYTES_MAX >= 2 * CONFIG_INLINE_LEN_BYTES_MAX as usize);
+const _: () = assert!(SNAPSHOT_REWIND_LEN_BYTES >= SNAPSHOT_CHUNK_LEN_BYTES as usize);
+const _: () = assert!(OUTCOMES_REMEMBERED > COMMIT_BATCH_ENTRIES_MAX);

@@ -1,0 +1,132 @@
+//! Damage is seen, a crash leaves no hole. (openraft's own suite runs in `machine::storage::tests`.)
+
+use super::{LogError, LogStore};
+use crate::codec::GroupKeys;
+use crate::kv::{Batch, MemoryKv, MemoryMedia, OrderedKv};
+use crate::raft::{Command, LogEntry, LogId};
+use crate::syncer::Syncer;
+use crate::testing::env_alone;
+use openraft::EntryPayload;
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
+use std::sync::Arc;
+use strongroom_types::GroupId;
+
+fn open(media: &MemoryMedia) -> Result<LogStore, LogError> {
+    let env = env_alone(1);
+    let kv: Arc<dyn OrderedKv> = Arc::new(MemoryKv::on(media));
+    let syncer = Syncer::new(Arc::clone(&kv), &env);
+    LogStore::open(kv, Some(GroupId::new(3)), syncer, env.spawn)
+}
+
+fn log_id(term: u64, index: u64) -> LogId {
+    openraft::testing::log_id(term, 1, index)
+}
+
+fn entries(term: u64, indexes: std::ops::Range<u64>) -> Vec<LogEntry> {
+    let entry = |index| LogEntry {
+        log_id: log_id(term, index),
+        payload: EntryPayload::Normal(Command::Commit { entries: Vec::new() }),
+    };
+    indexes.map(entry).collect()
+}
+
+async fn filled(media: &MemoryMedia, count: u64) -> LogStore {
+    let mut log = open(media).unwrap();
+    log.blocking_append(entries(1, 0..count)).await.unwrap();
+    log
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_appended_entry_outlives_a_power_cut() {
+    for seed in 0..20 {
+        let media = MemoryMedia::new();
+        filled(&media, 5).await;
+        media.power_cut(seed);
+        let mut log = open(&media).unwrap();
+        assert_eq!(log.try_get_log_entries(0..10).await.unwrap(), entries(1, 0..5));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saved_vote_outlives_a_power_cut() {
+    let media = MemoryMedia::new();
+    let mut log = open(&media).unwrap();
+    log.save_vote(&openraft::Vote::new(4, 2)).await.unwrap();
+    media.power_cut(0);
+    assert_eq!(open(&media).unwrap().read_vote().await.unwrap(), Some(openraft::Vote::new(4, 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_sync_fails_the_append_and_the_vote() {
+    let media = MemoryMedia::new();
+    let mut log = open(&media).unwrap();
+    media.fail_next_sync();
+    assert!(log.blocking_append(entries(1, 0..1)).await.is_err());
+    assert!(log.save_vote(&openraft::Vote::new(1, 1)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flipped_bit_is_an_error_never_an_end() {
+    let media = MemoryMedia::new();
+    let mut log = filled(&media, 5).await;
+    let keys = GroupKeys::new(Some(GroupId::new(3)));
+    assert!(media.corrupt(&keys.log(2)));
+    assert!(log.try_get_log_entries(0..5).await.is_err());
+    assert_eq!(log.try_get_log_entries(3..5).await.unwrap().len(), 2);
+    assert!(media.corrupt(&keys.log(4)));
+    assert!(matches!(open(&media), Err(LogError::CorruptEntry { index: 4 })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_entry_is_an_error() {
+    for missing in 0..4 {
+        let media = MemoryMedia::new();
+        let mut log = filled(&media, 5).await;
+        let mut batch = Batch::default();
+        batch.remove(GroupKeys::new(Some(GroupId::new(3))).log(missing));
+        log.kv.apply(batch).unwrap();
+        assert!(log.try_get_log_entries(0..5).await.is_err());
+        match open(&media) {
+            Err(LogError::Hole { expected: 0, found: Some(1) }) => assert_eq!(missing, 0),
+            Err(other) => panic!("{other}"),
+            Ok(mut log) => assert!(log.try_get_log_entries(0..5).await.is_err()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_for_followers_are_bounded_by_bytes_and_never_empty() {
+    let media = MemoryMedia::new();
+    let log = filled(&media, 100).await;
+    let one = log.read(10, 20, 1).unwrap();
+    assert_eq!(one, entries(1, 10..11));
+    assert_eq!(log.read(10, 20, usize::MAX).unwrap(), entries(1, 10..20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn truncate_and_purge_at_every_cut_leave_a_log_without_hole() {
+    for seed in 0..40 {
+        let media = MemoryMedia::new();
+        let mut log = filled(&media, 3000).await;
+        log.truncate(log_id(1, 500)).await.unwrap();
+        log.purge(log_id(1, 300)).await.unwrap();
+        media.power_cut(seed);
+        let mut log = open(&media).unwrap();
+        let state = log.get_log_state().await.unwrap();
+        let first = state.last_purged_log_id.map_or(0, |purged| purged.index + 1);
+        let last = state.last_log_id.unwrap().index;
+        assert!((first == 0 || first == 301) && (499..3000).contains(&last), "{first} {last}");
+        assert_eq!(log.try_get_log_entries(0..4000).await.unwrap(), entries(1, first..last + 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_of_a_later_term_replace_truncated_ones() {
+    let media = MemoryMedia::new();
+    let mut log = filled(&media, 5).await;
+    log.truncate(log_id(1, 2)).await.unwrap();
+    log.blocking_append(entries(2, 2..4)).await.unwrap();
+    let expected = [entries(1, 0..2), entries(2, 2..4)].concat();
+    assert_eq!(log.try_get_log_entries(0..9).await.unwrap(), expected);
+    assert_eq!(open(&media).unwrap().try_get_log_entries(0..9).await.unwrap(), expected);
+}

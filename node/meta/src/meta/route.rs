@@ -1,0 +1,271 @@
+//! Finding the leader: asking, following hints, trying again.
+
+use super::{Group, Meta, MetaError, check, encoded_len_bytes};
+use crate::barrier::BarrierError;
+use crate::client::{ClientAnswer, ClientRequest, Operation};
+use crate::limits::{ATTEMPT_PATIENCE_MAX, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, RETRY_UNCERTAIN_MAX};
+use crate::machine::MachineError;
+use crate::network::{answer, decode_body, encode_body, opaque};
+use crate::proposer::ProposeError;
+use crate::syncer::offload;
+use bytes::Bytes;
+use futures::future::{Either, select};
+use std::collections::BTreeMap;
+use std::sync::MutexGuard;
+use std::time::Duration;
+use strongroom_env::NetError;
+use strongroom_format::wire::{Frame, Request};
+use strongroom_types::{Deadline, GroupId, Instant, NodeId};
+
+/// Hints that are followed one after the other without a pause: two nodes may each think that the other leads.
+const HINTS_FOLLOWED_MAX: u32 = 2;
+
+/// What one call knows about its tries so far.
+struct Tries {
+    voters: Vec<NodeId>,
+    /// Who is asked next where no hint says otherwise.
+    turn: usize,
+    next: Option<NodeId>,
+    hints_followed: u32,
+    pause: Duration,
+    /// When an outcome was first left open.
+    uncertain_since: Option<Instant>,
+    /// Whether the last refusal was for lack of room.
+    busy: bool,
+}
+
+/// What to do after a try.
+#[expect(clippy::large_enum_variant, reason = "holders lie inside; these values are few and short-lived")]
+enum Step {
+    Answer(ClientAnswer),
+    /// Ask again; at once where a fresh hint says whom.
+    Again {
+        hint: Option<NodeId>,
+    },
+}
+
+impl Meta {
+    /// Asks the leader of `group`.
+    pub(super) async fn ask(
+        &self,
+        group: Option<GroupId>,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> Result<ClientAnswer, MetaError> {
+        let voters = self.voters(group)?.to_vec();
+        check(&operation)?;
+        let turn = voters.iter().position(|node| *node == self.config.node).unwrap_or(0);
+        let mut tries = Tries {
+            voters,
+            turn,
+            next: self.hint(group),
+            hints_followed: 0,
+            pause: RETRY_PAUSE_MIN,
+            uncertain_since: None,
+            busy: false,
+        };
+        loop {
+            let now = self.env.clock.now();
+            if let Some(given_up) = tries.given_up(now, deadline) {
+                return Err(given_up);
+            }
+            let target = tries.next.take().unwrap_or(tries.voters[tries.turn % tries.voters.len()]);
+            let patience = deadline.remaining(now).min(ATTEMPT_PATIENCE_MAX);
+            let found = self.try_at(target, group, &operation, Deadline::after(now, patience)).await;
+            match tries.judge(target, found, operation.changes(), self.env.clock.now())? {
+                Step::Answer(answer) => {
+                    self.hints().insert(group, target);
+                    return Ok(answer);
+                }
+                Step::Again { hint: Some(hint) } if tries.follow(target, hint) => {}
+                Step::Again { .. } => {
+                    self.hints().remove(&group);
+                    tries.turn += 1;
+                    tries.hints_followed = 0;
+                    let jitter = self.env.rng.u64() % (tries.pause.as_millis() as u64 / 2 + 1);
+                    let pause = tries.pause + Duration::from_millis(jitter);
+                    let pause = pause.min(deadline.remaining(self.env.clock.now()));
+                    self.env.clock.sleep(pause).await;
+                    tries.pause = (tries.pause * 2).min(RETRY_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    fn hints(&self) -> MutexGuard<'_, BTreeMap<Option<GroupId>, NodeId>> {
+        self.hints.lock().expect("no holder of this lock panics")
+    }
+
+    /// Who probably leads: what our own voter thinks, else who answered last.
+    fn hint(&self, group: Option<GroupId>) -> Option<NodeId> {
+        let own = self.groups.get(&group).and_then(|own| own.raft.metrics().borrow().current_leader);
+        own.map(NodeId::new).or_else(|| self.hints().get(&group).copied())
+    }
+
+    async fn try_at(
+        &self,
+        target: NodeId,
+        group: Option<GroupId>,
+        operation: &Operation,
+        deadline: Deadline,
+    ) -> Result<ClientAnswer, NetError> {
+        if target == self.config.node {
+            return Ok(self.serve(group, operation.clone(), deadline).await);
+        }
+        let patience = deadline.remaining(self.env.clock.now()).as_millis();
+        let request = ClientRequest {
+            patience_ms: u32::try_from(patience).unwrap_or(u32::MAX),
+            operation: operation.clone(),
+        };
+        let request = Request::Meta { group, body: encode_body(&request) };
+        let frame = self.env.net.call(target, Frame::request(&request, Bytes::new()), deadline).await?;
+        // What does not decode may have been done all the same.
+        Ok(opaque(&frame).and_then(|body| decode_body(&body)).unwrap_or(ClientAnswer::Unknown))
+    }
+
+    /// Answers a message of node `from`: a Raft message where `raft`, else a client's request to a leader.
+    pub async fn handle(&self, from: NodeId, group: Option<GroupId>, body: Bytes, raft: bool) -> Bytes {
+        if raft {
+            let voter = self.voters(group).is_ok_and(|voters| voters.contains(&from));
+            let group = self.groups.get(&group).filter(|_| voter);
+            return encode_body(&answer(group.map(|group| &group.raft), &body).await);
+        }
+        let answer = match decode_body::<ClientRequest>(&body) {
+            Some(ClientRequest { patience_ms, operation }) if check(&operation).is_ok() => {
+                let patience = Duration::from_millis(u64::from(patience_ms)).min(ATTEMPT_PATIENCE_MAX);
+                self.serve(group, operation, Deadline::after(self.env.clock.now(), patience)).await
+            }
+            Some(_) | None => ClientAnswer::Malformed,
+        };
+        encode_body(&answer)
+    }
+
+    /// Does `operation` if this node leads the group.
+    async fn serve(&self, group: Option<GroupId>, operation: Operation, deadline: Deadline) -> ClientAnswer {
+        let Some(group) = self.groups.get(&group) else { return ClientAnswer::NotLeader(None) };
+        match operation {
+            Operation::Propose(command) => match group.proposer.propose(command, deadline).await {
+                Ok(reply) => ClientAnswer::Reply(reply),
+                Err(error) => error.into(),
+            },
+            Operation::Commit { ticket, entry } => {
+                let len_bytes = encoded_len_bytes(&entry);
+                match group.proposer.commit(ticket, entry, len_bytes, deadline).await {
+                    Ok(outcome) => ClientAnswer::Outcome(outcome),
+                    Err(error) => error.into(),
+                }
+            }
+            Operation::ReadControl(query) => {
+                let reader = group.reader.clone();
+                self.serve_read(group, deadline, move || reader.control(&query).map(ClientAnswer::Control))
+                    .await
+            }
+            Operation::ReadGroup(query) => {
+                let reader = group.reader.clone();
+                self.serve_read(group, deadline, move || reader.group(query).map(ClientAnswer::Group)).await
+            }
+        }
+    }
+
+    async fn serve_read(
+        &self,
+        group: &Group,
+        deadline: Deadline,
+        read: impl FnOnce() -> Result<ClientAnswer, MachineError> + Send + 'static,
+    ) -> ClientAnswer {
+        let pass = Box::pin(group.barrier.pass());
+        match select(pass, self.env.clock.sleep(deadline.remaining(self.env.clock.now()))).await {
+            Either::Left((Ok(()), _)) => {}
+            Either::Left((Err(error), _)) => return error.into(),
+            Either::Right(_) => return ClientAnswer::NotDone,
+        }
+        match offload(&self.env.spawn, "meta.read", read).await {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "state cannot be read");
+                ClientAnswer::Failed
+            }
+            None => ClientAnswer::NotDone,
+        }
+    }
+}
+
+impl Tries {
+    /// The error to end with, once it is time to end.
+    fn given_up(&self, now: Instant, deadline: Deadline) -> Option<MetaError> {
+        let late = deadline.remaining(now).is_zero();
+        match self.uncertain_since {
+            Some(since) => (late || now.since(since) > RETRY_UNCERTAIN_MAX).then_some(MetaError::Unknown),
+            None if late && self.busy => Some(MetaError::Busy),
+            None => late.then_some(MetaError::Unavailable),
+        }
+    }
+
+    fn judge(
+        &mut self,
+        target: NodeId,
+        found: Result<ClientAnswer, NetError>,
+        changes: bool,
+        now: Instant,
+    ) -> Result<Step, MetaError> {
+        self.busy = matches!(found, Ok(ClientAnswer::Busy) | Err(NetError::Busy { .. }));
+        let (open, hint) = match found {
+            Ok(
+                answer @ (ClientAnswer::Reply(_)
+                | ClientAnswer::Outcome(_)
+                | ClientAnswer::Control(_)
+                | ClientAnswer::Group(_)),
+            ) => return Ok(Step::Answer(answer)),
+            Ok(ClientAnswer::Failed) => return Err(MetaError::Failed),
+            Ok(ClientAnswer::NotLeader(hint)) => (false, hint),
+            Ok(ClientAnswer::Deposed(hint)) => (true, hint),
+            // The leader knows what it lacks room for; it is asked again after the pause.
+            Ok(ClientAnswer::Busy) | Err(NetError::Busy { .. }) => {
+                self.next = Some(target);
+                (false, None)
+            }
+            Ok(ClientAnswer::NotDone | ClientAnswer::Malformed)
+            | Err(NetError::Unreachable { .. } | NetError::TooLarge { .. }) => (false, None),
+            Ok(ClientAnswer::Unknown) | Err(NetError::Lost { .. } | NetError::TimedOut { .. }) => {
+                (true, None)
+            }
+        };
+        if open && changes {
+            self.uncertain_since.get_or_insert(now);
+        }
+        Ok(Step::Again { hint })
+    }
+
+    /// Takes a hint, unless it leads in a circle.
+    fn follow(&mut self, target: NodeId, hint: NodeId) -> bool {
+        let follow =
+            hint != target && self.hints_followed < HINTS_FOLLOWED_MAX && self.voters.contains(&hint);
+        if follow {
+            self.hints_followed += 1;
+            self.next = Some(hint);
+        }
+        follow
+    }
+}
+
+impl From<ProposeError> for ClientAnswer {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader(hint) => Self::NotLeader(hint),
+            ProposeError::Deposed(hint) => Self::Deposed(hint),
+            ProposeError::Busy => Self::Busy,
+            ProposeError::TooLate => Self::NotDone,
+            ProposeError::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<BarrierError> for ClientAnswer {
+    fn from(error: BarrierError) -> Self {
+        match error {
+            BarrierError::NotLeader(hint) => Self::NotLeader(hint),
+            BarrierError::NoQuorum | BarrierError::Stopped => Self::NotDone,
+            BarrierError::Busy => Self::Busy,
+        }
+    }
+}

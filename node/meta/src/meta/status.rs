@@ -1,0 +1,58 @@
+//! What the status page shows of the groups.
+
+use super::Meta;
+use openraft::ServerState;
+use strongroom_types::{GroupId, NodeId};
+
+/// A group as this node, a voter of it, sees it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// The group; `None` is the control group.
+    pub group: Option<GroupId>,
+    /// Whether this node leads it.
+    pub leads: bool,
+    /// Who leads it, as far as known.
+    pub leader: Option<NodeId>,
+    /// Raft's term.
+    pub term: u64,
+    /// Index of the last log entry.
+    pub last_log: Option<u64>,
+    /// Index of the last entry in the state.
+    pub applied: Option<u64>,
+    /// Index of the last entry in the latest snapshot.
+    pub snapshot: Option<u64>,
+    /// Index of the last entry that was purged from the log.
+    pub purged: Option<u64>,
+    /// The voters.
+    pub voters: Vec<NodeId>,
+    /// Why the group is stopped here, where it is.
+    pub stopped: Option<String>,
+}
+
+impl Meta {
+    /// Whether this node leads the group now, as far as it knows.
+    pub fn leads(&self, group: GroupId) -> bool {
+        let leads = |group: &super::Group| group.raft.metrics().borrow().state == ServerState::Leader;
+        self.groups.get(&Some(group)).is_some_and(leads)
+    }
+
+    /// The groups that this node votes in, the control group first.
+    pub fn status(&self) -> Vec<GroupStatus> {
+        let status = |(id, group): (&Option<GroupId>, &super::Group)| {
+            let metrics = group.raft.metrics().borrow().clone();
+            GroupStatus {
+                group: *id,
+                leads: metrics.state == ServerState::Leader,
+                leader: metrics.current_leader.map(NodeId::new),
+                term: metrics.current_term,
+                last_log: metrics.last_log_index,
+                applied: metrics.last_applied.map(|log_id| log_id.index),
+                snapshot: metrics.snapshot.map(|log_id| log_id.index),
+                purged: metrics.purged.map(|log_id| log_id.index),
+                voters: metrics.membership_config.voter_ids().map(NodeId::new).collect(),
+                stopped: metrics.running_state.err().map(|fatal| fatal.to_string()),
+            }
+        };
+        self.groups.iter().map(status).collect()
+    }
+}

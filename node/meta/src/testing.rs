@@ -1,0 +1,328 @@
+//! Test doubles of a node's surroundings, over tokio, and a cluster of nodes in one process.
+
+use crate::kv::{MemoryKv, MemoryMedia};
+use crate::meta::{Meta, MetaConfig, Timing};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use strongroom_env::{Clock, Env, Handler, Net, NetError, Rng, Scope, Spawn, Task};
+use strongroom_format::wire::{Frame, Request, Response};
+use strongroom_types::{ClusterId, Deadline, GroupId, Instant, NodeId, WallTime};
+
+/// tokio's clock, counted from the first look at it.
+pub(crate) struct TestClock {
+    origin: tokio::time::Instant,
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap())
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime::from_unix_millis(1)
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// SplitMix64.
+pub(crate) struct TestRng(AtomicU64);
+
+impl TestRng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d)))
+    }
+}
+
+impl Rng for TestRng {
+    fn u64(&self) -> u64 {
+        let mut bits = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+}
+
+/// tokio tasks that end when the node is killed.
+pub(crate) struct TestSpawn {
+    me: Weak<TestSpawn>,
+    rng: Arc<dyn Rng>,
+    tasks: Mutex<Option<Vec<tokio::task::AbortHandle>>>,
+}
+
+impl TestSpawn {
+    pub(crate) fn new(rng: Arc<dyn Rng>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self { me: me.clone(), rng, tasks: Mutex::new(Some(Vec::new())) })
+    }
+
+    fn kill(&self) {
+        for task in self.tasks.lock().unwrap().take().into_iter().flatten() {
+            task.abort();
+        }
+    }
+}
+
+impl Spawn for TestSpawn {
+    fn spawn(&self, _: &'static str, future: BoxFuture<'static, ()>) -> Task {
+        let mut tasks = self.tasks.lock().unwrap();
+        let Some(tasks) = tasks.as_mut() else { return Task::new(|| {}) };
+        let scope = Scope { spawn: self.me.upgrade().unwrap(), rng: Arc::clone(&self.rng) };
+        let task = tokio::spawn(scope.run(future)).abort_handle();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task.clone());
+        Task::new(move || task.abort())
+    }
+
+    fn blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { work() })
+    }
+}
+
+struct Alone;
+
+impl Net for Alone {
+    fn call(&self, to: NodeId, _: Frame, _: Deadline) -> BoxFuture<'static, Result<Frame, NetError>> {
+        Box::pin(async move { Err(NetError::Unreachable { to }) })
+    }
+
+    fn serve(&self, _: Arc<dyn Handler>) {}
+}
+
+fn env(rng: Arc<dyn Rng>, spawn: Arc<TestSpawn>, net: Arc<dyn Net>) -> Env {
+    Env { clock: Arc::new(TestClock { origin: tokio::time::Instant::now() }), rng, spawn, net }
+}
+
+/// The surroundings of a node without peers.
+pub(crate) fn env_alone(seed: u64) -> Env {
+    let rng: Arc<dyn Rng> = Arc::new(TestRng::new(seed));
+    env(Arc::clone(&rng), TestSpawn::new(rng), Arc::new(Alone))
+}
+
+/// The network of a cluster: who is there, what is cut, what was said.
+#[derive(Default)]
+pub(crate) struct World {
+    nodes: Mutex<BTreeMap<NodeId, (Arc<Meta>, Arc<TestSpawn>)>>,
+    cut: Mutex<BTreeSet<(NodeId, NodeId)>>,
+    /// How many answers of client requests to lose from now on.
+    lose_answers: AtomicU64,
+    /// Raft messages so far.
+    pub(crate) raft_messages: AtomicU64,
+}
+
+struct WorldNet {
+    me: NodeId,
+    rng: Arc<dyn Rng>,
+    world: Arc<World>,
+}
+
+impl World {
+    fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        self.cut.lock().unwrap().contains(&(from, to))
+    }
+
+    async fn deliver(self: Arc<Self>, from: NodeId, to: NodeId, request: Frame) -> Result<Frame, NetError> {
+        if self.is_cut(from, to) {
+            std::future::pending::<()>().await;
+        }
+        let target = self.nodes.lock().unwrap().get(&to).cloned();
+        let Some((meta, spawn)) = target else { return Err(NetError::Unreachable { to }) };
+        request.check_bounds().unwrap();
+        let (group, body, raft) = match request.decode_request().unwrap() {
+            Request::Raft { group, body } => (group, body, true),
+            Request::Meta { group, body } => (group, body, false),
+            other => panic!("{other:?}"),
+        };
+        if raft {
+            self.raft_messages.fetch_add(1, Ordering::Relaxed);
+        }
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let handle = async move {
+            let _ = sender.send(meta.handle(from, group, body, raft).await);
+        };
+        spawn.spawn("handle", Box::pin(handle));
+        let answer = receiver.await.map_err(|_| NetError::Lost { to })?;
+        let lose = |left: u64| left.checked_sub(1);
+        if !raft && self.lose_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lose).is_ok() {
+            return Err(NetError::Lost { to });
+        }
+        if self.is_cut(to, from) {
+            std::future::pending::<()>().await;
+        }
+        Ok(Frame::response(&Response::Opaque(answer), Bytes::new()))
+    }
+}
+
+impl Net for WorldNet {
+    fn call(
+        &self,
+        to: NodeId,
+        request: Frame,
+        deadline: Deadline,
+    ) -> BoxFuture<'static, Result<Frame, NetError>> {
+        let (me, world) = (self.me, Arc::clone(&self.world));
+        let there = Duration::from_micros(200 + self.rng.u64() % 800);
+        let back = Duration::from_micros(200 + self.rng.u64() % 800);
+        // The clock's origin does not matter for what remains, but it must be the caller's: nodes start at different times.
+        let remaining = deadline.remaining(self.now());
+        Box::pin(async move {
+            let answer = async {
+                tokio::time::sleep(there).await;
+                let answer = world.deliver(me, to, request).await;
+                tokio::time::sleep(back).await;
+                answer
+            };
+            tokio::time::timeout(remaining, answer).await.unwrap_or(Err(NetError::TimedOut { to }))
+        })
+    }
+
+    fn serve(&self, _: Arc<dyn Handler>) {}
+}
+
+impl WorldNet {
+    fn now(&self) -> Instant {
+        ORIGIN.with(|origin| {
+            let origin = *origin.borrow_mut().get_or_insert_with(tokio::time::Instant::now);
+            Instant::from_nanos(u64::try_from(origin.elapsed().as_nanos()).unwrap())
+        })
+    }
+}
+
+thread_local! {
+    /// One origin for all clocks of a test's cluster.
+    static ORIGIN: std::cell::RefCell<Option<tokio::time::Instant>> = const { std::cell::RefCell::new(None) };
+}
+
+/// A cluster whose nodes all vote in all groups.
+pub(crate) struct Cluster {
+    pub(crate) world: Arc<World>,
+    media: BTreeMap<NodeId, MemoryMedia>,
+    groups: u16,
+    seed: u64,
+    starts: u64,
+    timing: Timing,
+}
+
+pub(crate) fn node(number: u64) -> NodeId {
+    NodeId::new(number)
+}
+
+impl Cluster {
+    /// `count` nodes, started and founded.
+    pub(crate) async fn start(count: u64, groups: u16, seed: u64, timing: Timing) -> Self {
+        ORIGIN.with(|origin| *origin.borrow_mut() = Some(tokio::time::Instant::now()));
+        let media = (1..=count).map(|n| (node(n), MemoryMedia::new())).collect();
+        let mut cluster = Self { world: Arc::default(), media, groups, seed, starts: 0, timing };
+        for n in 1..=count {
+            cluster.start_node(node(n)).await;
+        }
+        cluster
+    }
+
+    pub(crate) async fn start_node(&mut self, id: NodeId) -> Arc<Meta> {
+        self.starts += 1;
+        let rng: Arc<dyn Rng> =
+            Arc::new(TestRng::new(self.seed.wrapping_mul(1000).wrapping_add(self.starts)));
+        let spawn = TestSpawn::new(Arc::clone(&rng));
+        let net = WorldNet { me: id, rng: Arc::clone(&rng), world: Arc::clone(&self.world) };
+        let origin = ORIGIN.with(|origin| origin.borrow().unwrap());
+        let env =
+            Env { clock: Arc::new(TestClock { origin }), rng, spawn: spawn.clone(), net: Arc::new(net) };
+        let voters: Vec<NodeId> = self.media.keys().copied().collect();
+        let config = MetaConfig {
+            node: id,
+            cluster: ClusterId::new(7),
+            groups: self.groups,
+            control_voters: voters.clone(),
+            group_voters: vec![voters; usize::from(self.groups)],
+            timing: self.timing,
+        };
+        let kv = Arc::new(MemoryKv::on(&self.media[&id]));
+        let meta = Meta::start(env, config, kv).await.unwrap();
+        self.world.nodes.lock().unwrap().insert(id, (Arc::clone(&meta), Arc::clone(&spawn)));
+        let founder = Arc::clone(&meta);
+        let deadline = self.deadline(60);
+        let found = async move {
+            founder.bootstrap(deadline).await.unwrap();
+        };
+        spawn.spawn("bootstrap", Box::pin(found));
+        meta
+    }
+
+    pub(crate) fn kill(&self, id: NodeId) {
+        if let Some((_, spawn)) = self.world.nodes.lock().unwrap().remove(&id) {
+            spawn.kill();
+        }
+        // Its store is dead from here on, also for tasks that still run.
+        drop(MemoryKv::on(&self.media[&id]));
+    }
+
+    pub(crate) fn power_cut_all(&self, seed: u64) {
+        for (place, media) in self.media.values().enumerate() {
+            media.power_cut(seed.wrapping_mul(31).wrapping_add(place as u64));
+        }
+        for id in self.media.keys() {
+            self.kill(*id);
+        }
+    }
+
+    pub(crate) fn media(&self, id: NodeId) -> &MemoryMedia {
+        &self.media[&id]
+    }
+
+    /// Cuts a node off from all others, both ways.
+    pub(crate) fn cut_off(&self, id: NodeId) {
+        let mut cut = self.world.cut.lock().unwrap();
+        for other in self.media.keys().filter(|other| **other != id) {
+            cut.insert((id, *other));
+            cut.insert((*other, id));
+        }
+    }
+
+    pub(crate) fn heal(&self) {
+        self.world.cut.lock().unwrap().clear();
+    }
+
+    /// Loses the next `count` answers to clients.
+    pub(crate) fn lose_answers(&self, count: u64) {
+        self.world.lose_answers.store(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn meta(&self, id: NodeId) -> Arc<Meta> {
+        Arc::clone(&self.world.nodes.lock().unwrap()[&id].0)
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
+        self.media.keys().copied().collect()
+    }
+
+    pub(crate) fn deadline(&self, seconds: u64) -> Deadline {
+        let origin = ORIGIN.with(|origin| origin.borrow().unwrap());
+        let now = Instant::from_nanos(u64::try_from(origin.elapsed().as_nanos()).unwrap());
+        Deadline::after(now, Duration::from_secs(seconds))
+    }
+
+    /// The node that leads `group`, once there is one that the others do not doubt.
+    pub(crate) async fn leader(&self, group: GroupId) -> NodeId {
+        for _ in 0..1000 {
+            let leader = self
+                .world
+                .nodes
+                .lock()
+                .unwrap()
+                .iter()
+                .find(|(_, (meta, _))| meta.leads(group))
+                .map(|n| *n.0);
+            if let Some(leader) = leader {
+                return leader;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("no leader within 20 s");
+    }
+}
