@@ -138,7 +138,7 @@ mod tests {
         for (algorithm, input, expected) in [
             (Algorithm::Crc32, "123456789", "y/Q5Jg=="),
             (Algorithm::Crc32c, "123456789", "4waSgw=="),
-            (Algorithm::Crc64Nvme, "123456789", "rosUhgoOlzQ="),
+            (Algorithm::Crc64Nvme, "123456789", "rosUhgp5mIg="),
             (Algorithm::Sha1, "abc", "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="),
             (Algorithm::Sha256, "abc", "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="),
         ] {
