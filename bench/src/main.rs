@@ -9,10 +9,6 @@ mod control;
 mod machine;
 mod process;
 
-#[path = "../../node/daemon/src/mail/mod.rs"]
-#[allow(dead_code, unused_imports)]
-mod mail;
-
 mod codec;
 mod s3;
 

@@ -13,7 +13,6 @@ mod tests;
 
 use crate::limits;
 use crate::machine::Machine;
-use crate::mail::{MailSource, generate};
 use crate::{control, process};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
@@ -27,6 +26,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use strongroom::mail::{MailSource, generate};
 
 /// Which client makes the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
