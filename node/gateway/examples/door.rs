@@ -69,6 +69,12 @@ async fn main() -> std::io::Result<()> {
         // Without a handler there is no orderly end, but an end.
         let _ = tokio::signal::ctrl_c().await;
     };
-    strongroom_gateway::serve(listener, Arc::new(door), ServeParts { clock, spawn: Arc::new(TokioSpawn) }, shutdown).await;
+    strongroom_gateway::serve(
+        listener,
+        Arc::new(door),
+        ServeParts { clock, spawn: Arc::new(TokioSpawn) },
+        shutdown,
+    )
+    .await;
     Ok(())
 }

@@ -25,8 +25,9 @@ pub fn read(head: &Head) -> DoorResult<Attributes> {
         let Some(short) = name.as_str().strip_prefix(USER_PREFIX) else { continue };
         let mut values = Vec::new();
         for value in head.headers.get_all(name) {
-            let text = std::str::from_utf8(value.as_bytes())
-                .map_err(|_| DoorError::invalid_argument(name.as_str(), "", "User metadata must be UTF-8."))?;
+            let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {
+                DoorError::invalid_argument(name.as_str(), "", "User metadata must be UTF-8.")
+            })?;
             values.push(text.trim());
         }
         user.push((short.to_owned(), values.join(",")));
@@ -35,9 +36,14 @@ pub fn read(head: &Head) -> DoorResult<Attributes> {
         let lower = parameter.name.to_ascii_lowercase();
         let Some(short) = lower.strip_prefix(USER_PREFIX) else { continue };
         // It comes back as a header, so it must be able to be one.
-        let fits = HeaderName::from_bytes(lower.as_bytes()).is_ok() && HeaderValue::from_str(&parameter.value).is_ok();
+        let fits = HeaderName::from_bytes(lower.as_bytes()).is_ok()
+            && HeaderValue::from_str(&parameter.value).is_ok();
         if !fits {
-            return Err(DoorError::invalid_argument(&parameter.name, &parameter.value, "Not a header's name and value."));
+            return Err(DoorError::invalid_argument(
+                &parameter.name,
+                &parameter.value,
+                "Not a header's name and value.",
+            ));
         }
         if !user.iter().any(|(name, _)| name == short) {
             user.push((short.to_owned(), parameter.value.clone()));
@@ -66,8 +72,11 @@ pub fn read(head: &Head) -> DoorResult<Attributes> {
 
 /// `aws-chunked` is how the body travelled, not what the object is.
 fn without_aws_chunked(value: &str) -> Option<String> {
-    let kept: Vec<&str> =
-        value.split(',').map(str::trim).filter(|coding| !coding.eq_ignore_ascii_case("aws-chunked")).collect();
+    let kept: Vec<&str> = value
+        .split(',')
+        .map(str::trim)
+        .filter(|coding| !coding.eq_ignore_ascii_case("aws-chunked"))
+        .collect();
     let kept = kept.join(", ");
     (!kept.is_empty()).then_some(kept)
 }
@@ -167,7 +176,9 @@ mod tests {
 
     #[test]
     fn user_metadata_is_bounded_and_may_stand_in_the_query() {
-        let of = |len: usize| read(&head(&[("x-amz-meta-a", &"v".repeat(len - 1))], "/")).map_err(|error| error.code);
+        let of = |len: usize| {
+            read(&head(&[("x-amz-meta-a", &"v".repeat(len - 1))], "/")).map_err(|error| error.code)
+        };
         assert!(of(USER_METADATA_LEN_BYTES_MAX).is_ok());
         assert_eq!(of(USER_METADATA_LEN_BYTES_MAX + 1), Err(ErrorCode::MetadataTooLarge));
         let attributes = read(&head(&[], "/?X-Amz-Meta-Q=1&x-amz-meta-r=a%20b")).unwrap();

@@ -127,7 +127,9 @@ pub fn range_applies(head: &Head, etag: &ETag, modified: WallTime) -> DoorResult
     Ok(match head.header("if-range")? {
         None => true,
         Some(text) if text.starts_with('"') => text.trim_matches('"') == etag.as_str(),
-        Some(text) => date::parse_http(text).is_some_and(|since| date::seconds(since) == date::seconds(modified)),
+        Some(text) => {
+            date::parse_http(text).is_some_and(|since| date::seconds(since) == date::seconds(modified))
+        }
     })
 }
 
@@ -145,8 +147,11 @@ mod tests {
 
     #[test]
     fn reads_are_decided_in_the_order_of_the_rfc() {
-        let (before, at, after) =
-            ("Thu, 23 May 2013 00:00:00 GMT", "Fri, 24 May 2013 00:00:00 GMT", "Sat, 25 May 2013 00:00:00 GMT");
+        let (before, at, after) = (
+            "Thu, 23 May 2013 00:00:00 GMT",
+            "Fri, 24 May 2013 00:00:00 GMT",
+            "Sat, 25 May 2013 00:00:00 GMT",
+        );
         // Half a second later than the header can say: still not modified since.
         let modified = WallTime::from_unix_millis(1_369_353_600_500);
         let etag = ETag::new("tag");

@@ -71,7 +71,9 @@ mod tests {
         assert_eq!(parse_amz("20130524T000000Z"), Some(at));
         assert_eq!(parse_http("Fri, 24 May 2013 00:00:00 GMT"), Some(at));
         assert_eq!(parse_http("Fri, 24 May 2013 00:00:00 +0000"), Some(at));
-        for bad in ["", "20130524", "20130524T000000", "20131324T000000Z", "Fri, 24 May 2013", "20130524T000000Zx"] {
+        for bad in
+            ["", "20130524", "20130524T000000", "20131324T000000Z", "Fri, 24 May 2013", "20130524T000000Zx"]
+        {
             assert_eq!(parse_amz(bad), None, "{bad}");
             assert_eq!(parse_http(bad), None, "{bad}");
         }

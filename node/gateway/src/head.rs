@@ -100,7 +100,10 @@ impl Head {
 
     /// The value of a parameter; the first where it is repeated.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|parameter| parameter.name == name).map(|parameter| parameter.value.as_str())
+        self.parameters
+            .iter()
+            .find(|parameter| parameter.name == name)
+            .map(|parameter| parameter.value.as_str())
     }
 
     /// What the request points at: by path, or by host where the host is a name under one of `domains`.
@@ -129,8 +132,9 @@ impl Head {
 /// # Errors
 /// `InvalidBucketName`.
 pub fn bucket_name(name: &str) -> DoorResult<BucketName> {
-    BucketName::new(name)
-        .map_err(|error| DoorError::new(ErrorCode::InvalidBucketName, error.to_string()).with("BucketName", name))
+    BucketName::new(name).map_err(|error| {
+        DoorError::new(ErrorCode::InvalidBucketName, error.to_string()).with("BucketName", name)
+    })
 }
 
 /// `key` as an object's key.
@@ -140,9 +144,12 @@ pub fn bucket_name(name: &str) -> DoorResult<BucketName> {
 pub fn object_key(key: &str) -> DoorResult<ObjectKey> {
     ObjectKey::new(key).map_err(|error| match error {
         NameError::KeyTooLong { len_bytes } => {
-            DoorError::new(ErrorCode::KeyTooLongError, "Your key is too long.").with("Size", len_bytes.to_string())
+            DoorError::new(ErrorCode::KeyTooLongError, "Your key is too long.")
+                .with("Size", len_bytes.to_string())
         }
-        NameError::KeyEmpty | NameError::Bucket(_) => DoorError::invalid_argument("Key", key, error.to_string()),
+        NameError::KeyEmpty | NameError::Bucket(_) => {
+            DoorError::invalid_argument("Key", key, error.to_string())
+        }
     })
 }
 
@@ -152,7 +159,10 @@ fn bucket_of_host<'a>(host: &'a str, domains: &[String]) -> Option<&'a str> {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    domains.iter().find_map(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.')).filter(|b| !b.is_empty())
+    domains
+        .iter()
+        .find_map(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'))
+        .filter(|b| !b.is_empty())
 }
 
 #[cfg(test)]

@@ -34,7 +34,12 @@ pub struct ServeParts {
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers requests on `listener` until `shutdown` completes; then lets those in flight end, for a bounded time.
-pub async fn serve(listener: TcpListener, door: Arc<Door>, parts: ServeParts, shutdown: impl Future<Output = ()> + Send) {
+pub async fn serve(
+    listener: TcpListener,
+    door: Arc<Door>,
+    parts: ServeParts,
+    shutdown: impl Future<Output = ()> + Send,
+) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (ending, ended) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown.fuse());
@@ -66,7 +71,9 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, parts: ServeParts, sh
     drop(listener);
     ending.send_replace(true);
     let all = u32::try_from(CONNECTIONS_MAX).expect("the bound fits");
-    if let Either::Right(_) = select(Box::pin(permits.acquire_many(all)), parts.clock.sleep(SHUTDOWN_PATIENCE)).await {
+    if let Either::Right(_) =
+        select(Box::pin(permits.acquire_many(all)), parts.clock.sleep(SHUTDOWN_PATIENCE)).await
+    {
         tracing::warn!("connections were still open at the end of the patience");
     }
 }
@@ -127,7 +134,11 @@ impl<I: Unpin> Timed<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Timed<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         // Heads are timed by hyper, bodies by the door.
         Pin::new(&mut self.io).poll_read(cx, buffer)
     }
@@ -162,3 +173,6 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Timed<I> {
         self.watch(cx, poll)
     }
 }
+
+#[cfg(test)]
+mod tests;

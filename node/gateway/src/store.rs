@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use std::ops::Range;
-use strongroom_types::{Attributes, BucketClass, BucketName, Condition, ETag, ObjectKey, VersionId, WallTime};
+use strongroom_types::{
+    Attributes, BucketClass, BucketName, Condition, ETag, ObjectKey, VersionId, WallTime,
+};
 
 /// Why an operation was refused, by what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -180,7 +182,12 @@ pub trait ObjectStore: Send + Sync {
         version: Option<VersionId>,
     ) -> Result<Box<dyn ObjectReader>, StoreError>;
     /// Removes the current version of a key; `Ok` also where there was none, unless the condition asks for one.
-    async fn delete(&self, bucket: &BucketName, key: &ObjectKey, condition: Condition) -> Result<(), StoreError>;
+    async fn delete(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        condition: Condition,
+    ) -> Result<(), StoreError>;
     /// A page of keys.
     async fn list(&self, request: ListRequest) -> Result<ListPage, StoreError>;
 }

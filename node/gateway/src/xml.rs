@@ -104,7 +104,9 @@ pub fn parse(document: &[u8]) -> DoorResult<Element> {
     let malformed = |what: &str| {
         DoorError::new(
             ErrorCode::MalformedXML,
-            format!("The XML you provided was not well-formed or did not validate against our published schema: {what}."),
+            format!(
+                "The XML you provided was not well-formed or did not validate against our published schema: {what}."
+            ),
         )
     };
     let text = std::str::from_utf8(document).map_err(|_| malformed("not UTF-8"))?;

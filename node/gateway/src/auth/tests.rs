@@ -43,13 +43,22 @@ const NO_BODY: (&str, &str) =
 
 #[test]
 fn published_examples_by_header_are_let_in() {
-    let get = ("host;range;x-amz-content-sha256;x-amz-date", "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
+    let get = (
+        "host;range;x-amz-content-sha256;x-amz-date",
+        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+    );
     let put = (
         "date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class",
         "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd",
     );
-    let lifecycle = ("host;x-amz-content-sha256;x-amz-date", "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543");
-    let list = ("host;x-amz-content-sha256;x-amz-date", "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7");
+    let lifecycle = (
+        "host;x-amz-content-sha256;x-amz-date",
+        "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543",
+    );
+    let list = (
+        "host;x-amz-content-sha256;x-amz-date",
+        "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
+    );
     let put_headers = [
         ("date", "Fri, 24 May 2013 00:00:00 GMT"),
         ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
@@ -84,7 +93,9 @@ fn the_published_presigned_example_is_let_in_until_it_expires() {
     let head = head("GET", PRESIGNED, &[EXAMPLE_HOST]);
     let at = |seconds: u64| {
         let now = WallTime::from_unix_millis(example_time().as_unix_millis() + seconds * 1000);
-        authenticate(&head, &Keys::one(ACCESS_KEY, SECRET), now).map(|a| a.presigned).map_err(|e| (e.code, e.message))
+        authenticate(&head, &Keys::one(ACCESS_KEY, SECRET), now)
+            .map(|a| a.presigned)
+            .map_err(|e| (e.code, e.message))
     };
     assert_eq!(at(0), Ok(true));
     assert_eq!(at(86_400), Ok(true));
@@ -103,7 +114,8 @@ fn head_of<B>(request: Request<B>) -> Head {
 #[test]
 fn presigned_urls_are_bounded_in_time() {
     let (clock, client) = client();
-    let presigned = |seconds| enter(&head_of(client.request(Sign::Presigned(seconds), "GET", "/abc/k", &[], b""))).err();
+    let presigned =
+        |seconds| enter(&head_of(client.request(Sign::Presigned(seconds), "GET", "/abc/k", &[], b""))).err();
     assert_eq!(presigned(1), None);
     assert_eq!(presigned(PRESIGN_SECONDS_MAX), None);
     assert_eq!(presigned(PRESIGN_SECONDS_MAX + 1), Some(ErrorCode::AuthorizationQueryParametersError));
@@ -187,7 +199,8 @@ fn what_is_not_signature_version_4_is_refused() {
     assert_eq!(enter(&head("GET", "/abc/k", &undated)).err(), Some(ErrorCode::AccessDenied));
     let unhashed = [EXAMPLE_HOST, EXAMPLE_DATE, ("authorization", v4.as_str())];
     assert_eq!(enter(&head("GET", "/abc/k", &unhashed)).err(), Some(ErrorCode::InvalidRequest));
-    let token = [EXAMPLE_HOST, EXAMPLE_DATE, NO_BODY, ("x-amz-security-token", "t"), ("authorization", v4.as_str())];
+    let token =
+        [EXAMPLE_HOST, EXAMPLE_DATE, NO_BODY, ("x-amz-security-token", "t"), ("authorization", v4.as_str())];
     assert_eq!(enter(&head("GET", "/abc/k", &token)).err(), Some(ErrorCode::AccessDenied), "left unsigned");
 }
 
@@ -209,9 +222,11 @@ fn every_digit_of_a_signature_counts() {
 #[test]
 fn keys_and_values_of_every_kind_can_be_signed() {
     let (_, client) = client();
-    for target in ["/abc/a%20b+c/%C3%A4//..?prefix=%20%2B&empty&z=1&a=2&a=1", "/abc/%2F%25", "/abc/~-_.!*'()"] {
+    for target in ["/abc/a%20b+c/%C3%A4//..?prefix=%20%2B&empty&z=1&a=2&a=1", "/abc/%2F%25", "/abc/~-_.!*'()"]
+    {
         for sign in [Sign::Sha256, Sign::Presigned(60)] {
-            let headers = [("x-amz-meta-a", "  many   blanks "), ("x-amz-meta-b", "ä"), ("x-amz-meta-b", "second")];
+            let headers =
+                [("x-amz-meta-a", "  many   blanks "), ("x-amz-meta-b", "ä"), ("x-amz-meta-b", "second")];
             let head = head_of(client.request(sign, "GET", target, &headers, b""));
             assert_eq!(enter(&head).err(), None, "{target}");
         }

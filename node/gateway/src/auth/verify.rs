@@ -57,7 +57,9 @@ pub fn authenticate(head: &Head, credentials: &dyn Credentials, now: WallTime) -
         (Some(header), false) => from_header(head, header, now)?,
         (None, true) if !in_query => return Err(DoorError::new(ErrorCode::InvalidRequest, MECHANISM)),
         (None, true) => from_query(head, now)?,
-        (None, false) => return Err(DoorError::new(ErrorCode::AccessDenied, "Access Denied: the request is not signed.")),
+        (None, false) => {
+            return Err(DoorError::new(ErrorCode::AccessDenied, "Access Denied: the request is not signed."));
+        }
     };
     check_signed_headers(head, &claim)?;
     if head.headers.contains_key("x-amz-security-token") || head.parameter("X-Amz-Security-Token").is_some() {
@@ -139,11 +141,15 @@ fn from_header(head: &Head, header: &str, now: WallTime) -> DoorResult<Claim> {
     let credential = credential.ok_or_else(|| malformed("missing Credential"))?;
     let (access_key, scope) = parse_credential(credential).map_err(malformed)?;
     let signed_headers = parse_signed_headers(signed_headers.unwrap_or("")).map_err(malformed)?;
-    let signature =
-        signature.and_then(percent::hex_32).ok_or_else(|| malformed("Signature is not 64 hexadecimal digits"))?;
+    let signature = signature
+        .and_then(percent::hex_32)
+        .ok_or_else(|| malformed("Signature is not 64 hexadecimal digits"))?;
 
     let undated = || {
-        DoorError::new(ErrorCode::AccessDenied, "AWS authentication requires a valid Date or x-amz-date header")
+        DoorError::new(
+            ErrorCode::AccessDenied,
+            "AWS authentication requires a valid Date or x-amz-date header",
+        )
     };
     let at = match head.header("x-amz-date")? {
         Some(text) => date::parse_amz(text).ok_or_else(undated)?,
@@ -163,7 +169,10 @@ fn from_header(head: &Head, header: &str, now: WallTime) -> DoorResult<Claim> {
         return Err(malformed("the day of the Credential is not the day of the request"));
     }
     let payload = head.header("x-amz-content-sha256")?.ok_or_else(|| {
-        DoorError::new(ErrorCode::InvalidRequest, "Missing required header for this request: x-amz-content-sha256")
+        DoorError::new(
+            ErrorCode::InvalidRequest,
+            "Missing required header for this request: x-amz-content-sha256",
+        )
     })?;
     let payload = payload.to_owned();
     Ok(Claim { access_key, scope, signed_headers, signature, amz_date, payload, presigned: false })
@@ -196,8 +205,9 @@ fn from_query(head: &Head, now: WallTime) -> DoorResult<Claim> {
     if !amz_date.starts_with(&scope.day) {
         return Err(refused("Invalid credential date: it is not the day of X-Amz-Date."));
     }
-    let expires: u64 =
-        required("X-Amz-Expires")?.parse().map_err(|_| refused("X-Amz-Expires should be a number of seconds"))?;
+    let expires: u64 = required("X-Amz-Expires")?
+        .parse()
+        .map_err(|_| refused("X-Amz-Expires should be a number of seconds"))?;
     if expires > PRESIGN_SECONDS_MAX {
         return Err(refused(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
@@ -205,7 +215,8 @@ fn from_query(head: &Head, now: WallTime) -> DoorResult<Claim> {
     }
     let (at_seconds, now_seconds) = (date::seconds(at), date::seconds(now));
     if at_seconds > now_seconds.saturating_add(CLOCK_SKEW_SECONDS_MAX) {
-        return Err(DoorError::new(ErrorCode::AccessDenied, "Request is not valid yet").with("ServerTime", date::xml(now)));
+        return Err(DoorError::new(ErrorCode::AccessDenied, "Request is not valid yet")
+            .with("ServerTime", date::xml(now)));
     }
     let end = at_seconds.saturating_add(expires);
     if now_seconds > end {
@@ -244,7 +255,8 @@ fn parse_credential(text: &str) -> Result<(String, Scope), &'static str> {
 }
 
 fn parse_signed_headers(text: &str) -> Result<Vec<String>, &'static str> {
-    let names: Vec<String> = text.split(';').filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect();
+    let names: Vec<String> =
+        text.split(';').filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect();
     if names.is_empty() {
         return Err("SignedHeaders is missing");
     }
@@ -266,6 +278,9 @@ fn check_signed_headers(head: &Head, claim: &Claim) -> DoorResult<()> {
     if unsigned.is_empty() {
         return Ok(());
     }
-    Err(DoorError::new(ErrorCode::AccessDenied, "There were headers present in the request which were not signed")
-        .with("HeadersNotSigned", unsigned.join(", ")))
+    Err(DoorError::new(
+        ErrorCode::AccessDenied,
+        "There were headers present in the request which were not signed",
+    )
+    .with("HeadersNotSigned", unsigned.join(", ")))
 }

@@ -72,7 +72,13 @@ enum Bare {
 
 impl Default for ChunkDecoder {
     fn default() -> Self {
-        Self { state: State::Head, line: Vec::new(), trailers: Vec::new(), trailers_len_bytes: 0, bare: Bare::No }
+        Self {
+            state: State::Head,
+            line: Vec::new(),
+            trailers: Vec::new(),
+            trailers_len_bytes: 0,
+            bare: Bare::No,
+        }
     }
 }
 
@@ -82,7 +88,11 @@ impl ChunkDecoder {
     ///
     /// # Errors
     /// `ChunkError`, after which the decoder must not be used again.
-    pub fn next(&mut self, input: &mut Bytes, piece_len_bytes_max: usize) -> Result<Option<Mark>, ChunkError> {
+    pub fn next(
+        &mut self,
+        input: &mut Bytes,
+        piece_len_bytes_max: usize,
+    ) -> Result<Option<Mark>, ChunkError> {
         loop {
             match self.state {
                 State::Head => {
@@ -120,7 +130,9 @@ impl ChunkDecoder {
                 }
                 State::Trailers => {
                     let room = TRAILERS_LEN_BYTES_MAX - self.trailers_len_bytes;
-                    let Some(end) = self.take_line(input, room, ChunkError::Trailer)? else { return Ok(None) };
+                    let Some(end) = self.take_line(input, room, ChunkError::Trailer)? else {
+                        return Ok(None);
+                    };
                     if self.line.is_empty() {
                         if end == LineEnd::Lf {
                             return Err(ChunkError::Trailer);

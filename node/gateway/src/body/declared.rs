@@ -99,9 +99,14 @@ fn checksum(head: &Head, payload: Payload) -> DoorResult<Option<Expected>> {
             declare(Expected::Header(algorithm, value.to_owned()))?;
         }
     }
-    for name in head.header("x-amz-trailer")?.unwrap_or("").split(',').map(str::trim).filter(|name| !name.is_empty()) {
+    for name in
+        head.header("x-amz-trailer")?.unwrap_or("").split(',').map(str::trim).filter(|name| !name.is_empty())
+    {
         let algorithm = Algorithm::from_header(name).ok_or_else(|| {
-            DoorError::new(ErrorCode::InvalidRequest, "The value specified in the x-amz-trailer header is not supported")
+            DoorError::new(
+                ErrorCode::InvalidRequest,
+                "The value specified in the x-amz-trailer header is not supported",
+            )
         })?;
         if !matches!(payload, Payload::SignedChunksTrailer | Payload::UnsignedChunksTrailer) {
             return Err(DoorError::new(

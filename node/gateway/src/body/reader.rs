@@ -206,10 +206,18 @@ impl<'a> BodyReader<'a> {
 impl Chunked {
     /// Takes from `buffer`; gives data once there is some, `None` once all of `buffer` was taken. `room_bytes` is what the
     /// announced length leaves.
-    fn next(&mut self, buffer: &mut Bytes, declared: &Declared, room_bytes: u64) -> DoorResult<Option<Bytes>> {
+    fn next(
+        &mut self,
+        buffer: &mut Bytes,
+        declared: &Declared,
+        room_bytes: u64,
+    ) -> DoorResult<Option<Bytes>> {
         loop {
             let mark = self.decoder.next(buffer, BODY_PIECE_LEN_BYTES_MAX).map_err(|error| {
-                DoorError::new(ErrorCode::InvalidRequest, format!("The aws-chunked body is malformed: {error}."))
+                DoorError::new(
+                    ErrorCode::InvalidRequest,
+                    format!("The aws-chunked body is malformed: {error}."),
+                )
             })?;
             match mark {
                 None => return Ok(None),
@@ -289,7 +297,10 @@ fn compare(algorithm: Algorithm, expected: &str, checksum: Checksum) -> DoorResu
     if computed != expected {
         return Err(DoorError::new(
             ErrorCode::BadDigest,
-            format!("The {} you specified did not match the calculated checksum.", algorithm.name().to_uppercase()),
+            format!(
+                "The {} you specified did not match the calculated checksum.",
+                algorithm.name().to_uppercase()
+            ),
         ));
     }
     Ok((algorithm, computed))

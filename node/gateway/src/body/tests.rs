@@ -25,8 +25,10 @@ fn incoming(wire: &[u8]) -> Incoming {
 
 /// Feeds `wire` in pieces of `step` bytes.
 fn incoming_by(wire: &[u8], step: usize) -> Incoming {
-    let pieces: Vec<_> =
-        wire.chunks(step).map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+    let pieces: Vec<_> = wire
+        .chunks(step)
+        .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))))
+        .collect();
     Incoming::new(StreamBody::new(stream::iter(pieces)), clock())
 }
 
@@ -78,7 +80,11 @@ fn published(trailer: bool) -> (crate::head::Head, Vec<u8>) {
         ("content-encoding", "aws-chunked"),
         ("x-amz-decoded-content-length", "66560"),
     ];
-    headers.push(if trailer { ("x-amz-trailer", "x-amz-checksum-crc32c") } else { ("content-length", "66824") });
+    headers.push(if trailer {
+        ("x-amz-trailer", "x-amz-checksum-crc32c")
+    } else {
+        ("content-length", "66824")
+    });
     let mut wire = Vec::new();
     for (size, signature) in [(65_536, signatures[0]), (1024, signatures[1]), (0, signatures[2])] {
         wire.extend_from_slice(format!("{size:x};chunk-signature={signature}\r\n").as_bytes());
@@ -98,10 +104,12 @@ fn published(trailer: bool) -> (crate::head::Head, Vec<u8>) {
 
 async fn read_published(trailer: bool, wire: &[u8], step: usize) -> Result<(Vec<u8>, Verified), ErrorCode> {
     let (head, _) = published(trailer);
-    let admitted = authenticate(&head, &Keys::one(ACCESS_KEY, SECRET), example_time()).map_err(|error| error.code)?;
+    let admitted =
+        authenticate(&head, &Keys::one(ACCESS_KEY, SECRET), example_time()).map_err(|error| error.code)?;
     let declared = Declared::new(&head, admitted.payload).map_err(|error| error.code)?;
     let mut incoming = incoming_by(wire, step);
-    read(BodyReader::new(&mut incoming, declared, admitted.chunks, u64::MAX).map_err(|error| error.code)?).await
+    read(BodyReader::new(&mut incoming, declared, admitted.chunks, u64::MAX).map_err(|error| error.code)?)
+        .await
 }
 
 #[tokio::test]
@@ -125,7 +133,11 @@ async fn a_signed_chunk_that_was_changed_is_refused() {
             let mut changed = wire.clone();
             assert_eq!(changed[at], b'a');
             changed[at] = b'b';
-            assert_eq!(read_published(trailer, &changed, 4096).await, Err(ErrorCode::SignatureDoesNotMatch), "{at}");
+            assert_eq!(
+                read_published(trailer, &changed, 4096).await,
+                Err(ErrorCode::SignatureDoesNotMatch),
+                "{at}"
+            );
         }
     }
     let (_, wire) = published(true);
@@ -137,7 +149,11 @@ async fn a_signed_chunk_that_was_changed_is_refused() {
         ("x-amz-checksum-crc32c:sOO8/Q==\r\n", "", ErrorCode::MalformedTrailerError),
         ("x-amz-checksum-crc32c", "x-amz-checksum-crc32", ErrorCode::MalformedTrailerError),
         ("x-amz-trailer-signature", "x-amz-other", ErrorCode::MalformedTrailerError),
-        (";chunk-signature=1c1344b170168f8e65b41376b44b20fe354e373826ccbbe2c1d40a8cae51e5c7", "", ErrorCode::SignatureDoesNotMatch),
+        (
+            ";chunk-signature=1c1344b170168f8e65b41376b44b20fe354e373826ccbbe2c1d40a8cae51e5c7",
+            "",
+            ErrorCode::SignatureDoesNotMatch,
+        ),
     ] {
         let changed = text.replacen(from, to, 1);
         assert_ne!(changed, text);
@@ -150,7 +166,11 @@ async fn a_chunked_body_cut_anywhere_is_incomplete() {
     for trailer in [false, true] {
         let (_, wire) = published(trailer);
         for len in (0..wire.len()).step_by(997).chain(wire.len() - 300..wire.len()) {
-            assert_eq!(read_published(trailer, &wire[..len], 8192).await, Err(ErrorCode::IncompleteBody), "{len}");
+            assert_eq!(
+                read_published(trailer, &wire[..len], 8192).await,
+                Err(ErrorCode::IncompleteBody),
+                "{len}"
+            );
         }
         let longer = [&wire[..], b"x"].concat();
         let code = read_published(trailer, &longer, 8192).await.err();
@@ -178,7 +198,11 @@ async fn lengths_must_be_what_was_announced() {
         (Some(0), "", Ok(0)),
         (None, "abc", Ok(3)),
     ] {
-        assert_eq!(read_as(declared(Payload::Unsigned, announced), wire.as_bytes()).await, result, "{announced:?}");
+        assert_eq!(
+            read_as(declared(Payload::Unsigned, announced), wire.as_bytes()).await,
+            result,
+            "{announced:?}"
+        );
     }
     let chunked = Payload::UnsignedChunksTrailer;
     for (announced, wire, result) in [
@@ -190,7 +214,11 @@ async fn lengths_must_be_what_was_announced() {
         (3, "3\r\nabc\r\n0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n", Err(ErrorCode::MalformedTrailerError)),
         (3, "3\r\nabcd\r\n0\r\n\r\n", Err(ErrorCode::InvalidRequest)),
     ] {
-        assert_eq!(read_as(declared(chunked, Some(announced)), wire.as_bytes()).await, result, "{announced} {wire:?}");
+        assert_eq!(
+            read_as(declared(chunked, Some(announced)), wire.as_bytes()).await,
+            result,
+            "{announced} {wire:?}"
+        );
     }
     let bound = vec![b'a'; 1000];
     assert_eq!(read_as(declared(Payload::Unsigned, Some(1000)), &bound).await, Ok(1000));
@@ -202,13 +230,15 @@ async fn lengths_must_be_what_was_announced() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_or_rests_ends_the_body() {
-    let broken = stream::iter([Ok(Frame::data(Bytes::from_static(b"ab"))), Err(std::io::Error::other("reset"))]);
+    let broken =
+        stream::iter([Ok(Frame::data(Bytes::from_static(b"ab"))), Err(std::io::Error::other("reset"))]);
     let mut broken = Incoming::new(StreamBody::new(broken), clock());
     let reader = BodyReader::new(&mut broken, declared(Payload::Unsigned, Some(3)), None, 1000).unwrap();
     assert_eq!(read(reader).await.err(), Some(ErrorCode::IncompleteBody));
 
     let clock = clock();
-    let resting = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"ab")))]).chain(stream::pending());
+    let resting =
+        stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"ab")))]).chain(stream::pending());
     let mut resting = Incoming::new(StreamBody::new(resting), Arc::<ManualClock>::clone(&clock));
     let reader = BodyReader::new(&mut resting, declared(Payload::Unsigned, Some(3)), None, 1000).unwrap();
     let mut reading = Box::pin(read(reader));
@@ -236,7 +266,9 @@ async fn what_is_thrown_away_is_bounded() {
 #[test]
 fn what_headers_say_is_checked_before_the_body() {
     let sha = Payload::Sha256([0; 32]);
-    let of = |payload, headers: &[(&str, &str)]| Declared::new(&head("PUT", "/abc/k", headers), payload).map_err(|e| e.code);
+    let of = |payload, headers: &[(&str, &str)]| {
+        Declared::new(&head("PUT", "/abc/k", headers), payload).map_err(|e| e.code)
+    };
     for (payload, headers, code) in [
         (sha, &[("content-md5", "")][..], ErrorCode::InvalidDigest),
         (sha, &[("content-md5", "x")], ErrorCode::InvalidDigest),
@@ -244,19 +276,34 @@ fn what_headers_say_is_checked_before_the_body() {
         (sha, &[("content-length", "-1")], ErrorCode::InvalidArgument),
         (sha, &[("content-length", "18446744073709551616")], ErrorCode::InvalidArgument),
         (sha, &[("x-amz-checksum-crc32", "AAAA")], ErrorCode::InvalidRequest),
-        (sha, &[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-sha1", "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=")], ErrorCode::InvalidRequest),
+        (
+            sha,
+            &[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-sha1", "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=")],
+            ErrorCode::InvalidRequest,
+        ),
         (sha, &[("x-amz-sdk-checksum-algorithm", "CRC32")], ErrorCode::InvalidRequest),
-        (sha, &[("x-amz-sdk-checksum-algorithm", "MD4"), ("x-amz-checksum-crc32", "AAAAAA==")], ErrorCode::InvalidRequest),
+        (
+            sha,
+            &[("x-amz-sdk-checksum-algorithm", "MD4"), ("x-amz-checksum-crc32", "AAAAAA==")],
+            ErrorCode::InvalidRequest,
+        ),
         (sha, &[("x-amz-trailer", "x-amz-checksum-crc32")], ErrorCode::InvalidRequest),
         (Payload::SignedChunks, &[("content-length", "1")], ErrorCode::MissingContentLength),
-        (Payload::UnsignedChunksTrailer, &[("x-amz-decoded-content-length", "1"), ("x-amz-trailer", "x-other")], ErrorCode::InvalidRequest),
+        (
+            Payload::UnsignedChunksTrailer,
+            &[("x-amz-decoded-content-length", "1"), ("x-amz-trailer", "x-other")],
+            ErrorCode::InvalidRequest,
+        ),
     ] {
         assert_eq!(of(payload, headers).err(), Some(code), "{headers:?}");
     }
-    let good = of(Payload::UnsignedChunksTrailer, &[
-        ("x-amz-decoded-content-length", "1"),
-        ("x-amz-trailer", "x-amz-checksum-crc64nvme"),
-        ("x-amz-sdk-checksum-algorithm", "CRC64NVME"),
-    ]);
+    let good = of(
+        Payload::UnsignedChunksTrailer,
+        &[
+            ("x-amz-decoded-content-length", "1"),
+            ("x-amz-trailer", "x-amz-checksum-crc64nvme"),
+            ("x-amz-sdk-checksum-algorithm", "CRC64NVME"),
+        ],
+    );
     assert_eq!(good.unwrap().checksum, Some(declared::Expected::Trailer(Algorithm::Crc64Nvme)));
 }

@@ -39,7 +39,8 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
 
 /// An XML document.
 pub(super) fn document(text: String) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync());
+    let mut response =
+        Response::new(Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
 }
@@ -67,7 +68,8 @@ pub(super) fn error(error: &DoorError, resource: &str, request_id: &str, is_head
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         ErrorCode::InvalidRange => {
-            let len = error.fields.iter().find(|(name, _)| *name == "ActualObjectSize").map(|(_, value)| value);
+            let len =
+                error.fields.iter().find(|(name, _)| *name == "ActualObjectSize").map(|(_, value)| value);
             if let Some(value) = len.and_then(|len| HeaderValue::try_from(format!("bytes */{len}")).ok()) {
                 headers.insert(header::CONTENT_RANGE, value);
             }
@@ -113,7 +115,10 @@ impl http_body::Body for ObjectBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.remaining_bytes == 0 {
             return Poll::Ready(None);
         }

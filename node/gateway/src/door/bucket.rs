@@ -46,15 +46,22 @@ impl Door {
         let prefix = head.parameter("prefix").unwrap_or("");
         let limit = match head.parameter("max-buckets") {
             None => BUCKETS_MAX,
-            Some(text) => text.parse().ok().filter(|limit| (1..=BUCKETS_MAX).contains(limit)).ok_or_else(|| {
-                DoorError::invalid_argument("max-buckets", text, "Argument max-buckets must be between 1 and 10000")
-            })?,
+            Some(text) => {
+                text.parse().ok().filter(|limit| (1..=BUCKETS_MAX).contains(limit)).ok_or_else(|| {
+                    DoorError::invalid_argument(
+                        "max-buckets",
+                        text,
+                        "Argument max-buckets must be between 1 and 10000",
+                    )
+                })?
+            }
         };
         // Bucket names are no secret from those who may list them: the token is the last name itself.
         let after = head.parameter("continuation-token").unwrap_or("");
         let buckets = self.store().buckets().await?;
-        let mut wanted =
-            buckets.iter().filter(|bucket| bucket.name.as_str() > after && bucket.name.as_str().starts_with(prefix));
+        let mut wanted = buckets
+            .iter()
+            .filter(|bucket| bucket.name.as_str() > after && bucket.name.as_str().starts_with(prefix));
         let page: Vec<_> = wanted.by_ref().take(limit).collect();
         let more = wanted.next().is_some();
         Ok(answer::document(XmlWriter::document("ListAllMyBucketsResult", |xml| {
@@ -86,7 +93,11 @@ impl Door {
             Some("mail") => Some(BucketClass::Mail),
             Some("config") => Some(BucketClass::Config),
             Some(other) => {
-                return Err(DoorError::invalid_argument(CLASS.as_str(), other, "Expected \"mail\" or \"config\"."));
+                return Err(DoorError::invalid_argument(
+                    CLASS.as_str(),
+                    other,
+                    "Expected \"mail\" or \"config\".",
+                ));
             }
         };
         if let Some(root) = self.read_document(request, Vouched::Any).await? {
@@ -125,7 +136,11 @@ impl Door {
         Ok(answer::empty(StatusCode::NO_CONTENT))
     }
 
-    pub(super) async fn bucket_fact(&self, bucket: &BucketName, fact: BucketFact) -> DoorResult<Response<Body>> {
+    pub(super) async fn bucket_fact(
+        &self,
+        bucket: &BucketName,
+        fact: BucketFact,
+    ) -> DoorResult<Response<Body>> {
         let info = self.store().bucket(bucket).await?;
         let text = match fact {
             // us-east-1 is told as nothing, for reasons older than the other regions.

@@ -24,7 +24,8 @@ impl Door {
     ) -> DoorResult<Option<Element>> {
         let Admitted { head, authenticated, incoming } = request;
         let declared = Declared::new(head, authenticated.payload)?;
-        let signed = matches!(authenticated.payload, crate::auth::Payload::Sha256(_)) || authenticated.chunks.is_some();
+        let signed = matches!(authenticated.payload, crate::auth::Payload::Sha256(_))
+            || authenticated.chunks.is_some();
         if vouched == Vouched::Digest && !declared.has_digest() && !signed {
             return Err(DoorError::new(
                 ErrorCode::InvalidRequest,

@@ -42,13 +42,15 @@ impl<'a> Common<'a> {
     fn new(head: &'a Head) -> DoorResult<Self> {
         let max_keys = match head.parameter("max-keys") {
             None => LIST_KEYS_MAX,
-            Some(text) => text.parse::<i32>().ok().and_then(|count| u32::try_from(count).ok()).ok_or_else(|| {
-                DoorError::invalid_argument(
-                    "max-keys",
-                    text,
-                    "Argument maxKeys must be an integer between 0 and 2147483647",
-                )
-            })?,
+            Some(text) => {
+                text.parse::<i32>().ok().and_then(|count| u32::try_from(count).ok()).ok_or_else(|| {
+                    DoorError::invalid_argument(
+                        "max-keys",
+                        text,
+                        "Argument maxKeys must be an integer between 0 and 2147483647",
+                    )
+                })?
+            }
         };
         let encoding = match head.parameter("encoding-type") {
             None | Some("") => Encoding::Plain,
@@ -115,11 +117,10 @@ enum Owner {
 /// A parameter that is a key or part of one.
 fn bounded<'a>(head: &'a Head, name: &str) -> DoorResult<Option<&'a str>> {
     match head.parameter(name) {
-        Some(value) if value.len() > OBJECT_KEY_LEN_BYTES_MAX => Err(DoorError::new(
-            ErrorCode::KeyTooLongError,
-            format!("{name} is longer than a key can be."),
-        )
-        .with("Size", value.len().to_string())),
+        Some(value) if value.len() > OBJECT_KEY_LEN_BYTES_MAX => {
+            Err(DoorError::new(ErrorCode::KeyTooLongError, format!("{name} is longer than a key can be."))
+                .with("Size", value.len().to_string()))
+        }
         value => Ok(value),
     }
 }
@@ -132,7 +133,11 @@ fn last_entry(page: &ListPage) -> Option<&str> {
 }
 
 impl Door {
-    pub(super) async fn list_objects(&self, request: Admitted<'_>, name: BucketName) -> DoorResult<Response<Body>> {
+    pub(super) async fn list_objects(
+        &self,
+        request: Admitted<'_>,
+        name: BucketName,
+    ) -> DoorResult<Response<Body>> {
         let common = Common::new(request.head)?;
         let marker = bounded(request.head, "marker")?.unwrap_or("");
         let page = self.page(&common, &name, marker).await?;
@@ -159,7 +164,11 @@ impl Door {
         let owner = if head.parameter("fetch-owner") == Some("true") { Owner::Shown } else { Owner::Hidden };
         let after = match token {
             Some(token) => token_key(&name, token).ok_or_else(|| {
-                DoorError::invalid_argument("continuation-token", token, "The continuation token provided is incorrect")
+                DoorError::invalid_argument(
+                    "continuation-token",
+                    token,
+                    "The continuation token provided is incorrect",
+                )
             })?,
             None => start_after.unwrap_or("").to_owned(),
         };
@@ -195,7 +204,10 @@ impl Door {
                 limit: common.max_keys,
             })
             .await?;
-        assert!(page.entries.len() <= common.max_keys as usize, "a store gives no more entries than asked for");
+        assert!(
+            page.entries.len() <= common.max_keys as usize,
+            "a store gives no more entries than asked for"
+        );
         assert!(!page.truncated || !page.entries.is_empty(), "a page that is not the last makes progress");
         Ok(page)
     }

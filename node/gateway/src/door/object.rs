@@ -79,7 +79,8 @@ impl Door {
             Some(text) => {
                 let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
                 let number = if digits { u128::from_str_radix(text, 16).ok() } else { None };
-                let invalid = || DoorError::invalid_argument("versionId", text, "Invalid version id specified");
+                let invalid =
+                    || DoorError::invalid_argument("versionId", text, "Invalid version id specified");
                 Some(VersionId::new(number.ok_or_else(invalid)?))
             }
         };
@@ -109,7 +110,11 @@ fn decide(head: &Head, info: &ObjectInfo) -> DoorResult<Decided> {
             return Ok(Decided { response, range: 0..0 });
         }
     }
-    let wanted = if conditions::range_applies(head, &info.etag, info.modified)? { head.header("range")? } else { None };
+    let wanted = if conditions::range_applies(head, &info.etag, info.modified)? {
+        head.header("range")?
+    } else {
+        None
+    };
     let (status, range) = match range::select(wanted, info.len_bytes) {
         Selection::Whole => (StatusCode::OK, 0..info.len_bytes),
         Selection::Part(range) => (StatusCode::PARTIAL_CONTENT, range),

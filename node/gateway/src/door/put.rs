@@ -48,7 +48,10 @@ impl Door {
             attributes.checksums.push((algorithm.name().to_owned(), value.clone()));
         }
         let info = session.commit(ETag::new(&verified.md5_hex), attributes).await?;
-        assert_eq!(info.len_bytes, verified.len_bytes, "the store committed what was verified, no more and no less");
+        assert_eq!(
+            info.len_bytes, verified.len_bytes,
+            "the store committed what was verified, no more and no less"
+        );
 
         let mut response = answer::empty(StatusCode::OK);
         let headers = response.headers_mut();
@@ -73,7 +76,11 @@ impl Door {
             None | Some("COPY") => false,
             Some("REPLACE") => true,
             Some(other) => {
-                return Err(DoorError::invalid_argument("x-amz-metadata-directive", other, "Unknown metadata directive."));
+                return Err(DoorError::invalid_argument(
+                    "x-amz-metadata-directive",
+                    other,
+                    "Unknown metadata directive.",
+                ));
             }
         };
         let algorithm = match head.header("x-amz-checksum-algorithm")? {
@@ -118,7 +125,10 @@ impl Door {
         let is_md5 = info.etag.as_str().len() == 32;
         if copied_bytes != info.len_bytes || (is_md5 && info.etag.as_str() != md5_hex) {
             tracing::error!(bucket = %source.bucket, key = %source.key, "source of a copy is not what was stored");
-            return Err(DoorError::new(ErrorCode::InternalError, "The source could not be read as it was stored."));
+            return Err(DoorError::new(
+                ErrorCode::InternalError,
+                "The source could not be read as it was stored.",
+            ));
         }
         let stored_checksums = info.attributes.checksums.clone();
         let mut attributes: Attributes = replacement.unwrap_or(info.attributes);

@@ -37,7 +37,9 @@ impl Door {
         let malformed = |what: &str| {
             DoorError::new(
                 ErrorCode::MalformedXML,
-                format!("The XML you provided was not well-formed or did not validate against our published schema: {what}."),
+                format!(
+                    "The XML you provided was not well-formed or did not validate against our published schema: {what}."
+                ),
             )
         };
         let root = self.read_document(request, Vouched::Digest).await?.ok_or_else(|| malformed("no body"))?;
@@ -62,12 +64,13 @@ impl Door {
         }
         self.store().bucket(bucket).await?;
 
-        let deletes: Vec<BoxFuture<'_, DoorResult<()>>> =
-            objects.iter().zip(&keys).map(|(object, key)| self.delete_listed(bucket, object, key).boxed()).collect();
-        let results: Vec<DoorResult<()>> = stream::iter(deletes)
-            .buffered(DELETES_IN_FLIGHT_MAX)
-            .collect()
-            .await;
+        let deletes: Vec<BoxFuture<'_, DoorResult<()>>> = objects
+            .iter()
+            .zip(&keys)
+            .map(|(object, key)| self.delete_listed(bucket, object, key).boxed())
+            .collect();
+        let results: Vec<DoorResult<()>> =
+            stream::iter(deletes).buffered(DELETES_IN_FLIGHT_MAX).collect().await;
         Ok(answer::document(XmlWriter::document("DeleteResult", |xml| {
             for (key, result) in keys.iter().zip(&results) {
                 match result {

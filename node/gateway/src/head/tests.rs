@@ -46,7 +46,8 @@ fn names_outside_the_rules_are_refused() {
     ] {
         assert_eq!(target(uri, "localhost").map_err(|error| error.code), Err(code), "{uri}");
     }
-    let key = |len: usize| target(&format!("/abc/{}", "k".repeat(len)), "localhost").map_err(|error| error.code);
+    let key =
+        |len: usize| target(&format!("/abc/{}", "k".repeat(len)), "localhost").map_err(|error| error.code);
     assert!(key(1024).is_ok());
     assert_eq!(key(1025), Err(ErrorCode::KeyTooLongError));
     let longest = "%C3%A4".repeat(512);

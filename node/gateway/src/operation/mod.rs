@@ -84,7 +84,8 @@ impl Operation {
     /// # Errors
     /// `NotImplemented`, `MethodNotAllowed`.
     pub fn resolve(head: &Head, target: Target) -> DoorResult<Self> {
-        let post_form = head.header("content-type")?.is_some_and(|kind| kind.starts_with("multipart/form-data"));
+        let post_form =
+            head.header("content-type")?.is_some_and(|kind| kind.starts_with("multipart/form-data"));
         if head.method == Method::POST && post_form {
             return Err(DoorError::not_implemented("uploads by POST forms"));
         }
@@ -101,16 +102,51 @@ impl Operation {
 
 /// The parameters of S3 that name another thing than the bucket or object itself.
 const SUBRESOURCES: &[&str] = &[
-    "accelerate", "acl", "analytics", "annotation", "append", "attributes", "cors", "delete", "encryption", "events",
-    "intelligent-tiering", "inventory", "legal-hold", "lifecycle", "location", "logging", "metadataConfiguration",
-    "metadataTable", "metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
-    "publicAccessBlock", "renameObject", "replication", "requestPayment", "restore", "retention", "select", "session",
-    "tagging", "torrent", "uploadId", "uploads", "versioning", "versions", "website",
+    "accelerate",
+    "acl",
+    "analytics",
+    "annotation",
+    "append",
+    "attributes",
+    "cors",
+    "delete",
+    "encryption",
+    "events",
+    "intelligent-tiering",
+    "inventory",
+    "legal-hold",
+    "lifecycle",
+    "location",
+    "logging",
+    "metadataConfiguration",
+    "metadataTable",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "renameObject",
+    "replication",
+    "requestPayment",
+    "restore",
+    "retention",
+    "select",
+    "session",
+    "tagging",
+    "torrent",
+    "uploadId",
+    "uploads",
+    "versioning",
+    "versions",
+    "website",
 ];
 
 /// The one subresource that is asked for.
 fn subresource(head: &Head) -> DoorResult<Option<&str>> {
-    let mut named = head.parameters.iter().map(|parameter| parameter.name.as_str()).filter(|n| SUBRESOURCES.contains(n));
+    let mut named =
+        head.parameters.iter().map(|parameter| parameter.name.as_str()).filter(|n| SUBRESOURCES.contains(n));
     match (named.next(), named.next()) {
         (first, None) => Ok(first),
         (Some(first), Some(second)) => Err(DoorError::invalid_argument(
@@ -125,14 +161,23 @@ fn subresource(head: &Head) -> DoorResult<Option<&str>> {
 /// Refuses parameters that are neither in `known` nor part of signing.
 fn check_parameters(head: &Head, known: &[&str]) -> DoorResult<()> {
     const SIGNING: [&str; 8] = [
-        "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature",
-        "X-Amz-Content-Sha256", "X-Amz-Security-Token",
+        "X-Amz-Algorithm",
+        "X-Amz-Credential",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Amz-SignedHeaders",
+        "X-Amz-Signature",
+        "X-Amz-Content-Sha256",
+        "X-Amz-Security-Token",
     ];
     let presigned = head.parameter("X-Amz-Signature").is_some();
     for parameter in &head.parameters {
         let name = parameter.name.as_str();
         // `x-id` names the operation once more: SDKs add it for logs.
-        let fits = name == "x-id" || known.contains(&name) || SIGNING.contains(&name) || (presigned && hoisted(name));
+        let fits = name == "x-id"
+            || known.contains(&name)
+            || SIGNING.contains(&name)
+            || (presigned && hoisted(name));
         if !fits {
             return Err(DoorError::not_implemented(format!("the query parameter {name:?} on this request"))
                 .with("ArgumentName", name));
@@ -157,7 +202,8 @@ fn method_not_allowed(head: &Head, resource: &str) -> DoorError {
 }
 
 fn subresource_not_implemented(head: &Head, name: &str) -> DoorError {
-    DoorError::not_implemented(format!("{} of the subresource {name:?}", head.method)).with("ResourceType", name)
+    DoorError::not_implemented(format!("{} of the subresource {name:?}", head.method))
+        .with("ResourceType", name)
 }
 
 fn of_service(head: &Head, subresource: Option<&str>) -> DoorResult<Operation> {
@@ -182,7 +228,11 @@ fn of_bucket(head: &Head, subresource: Option<&str>, bucket: BucketName) -> Door
                     check_parameters(head, &[&list[..], &second[..]].concat())?;
                     Ok(Operation::ListObjectsV2(bucket))
                 }
-                Some(other) => Err(DoorError::invalid_argument("list-type", other, "Invalid List Type specified in request")),
+                Some(other) => Err(DoorError::invalid_argument(
+                    "list-type",
+                    other,
+                    "Invalid List Type specified in request",
+                )),
                 None => {
                     check_parameters(head, &[&list[..], &["marker"]].concat())?;
                     Ok(Operation::ListObjects(bucket))
@@ -208,18 +258,36 @@ fn of_bucket(head: &Head, subresource: Option<&str>, bucket: BucketName) -> Door
         "encryption" => BucketFact::Unset(ErrorCode::ServerSideEncryptionConfigurationNotFoundError),
         _ => return Err(subresource_not_implemented(head, name)),
     };
-    if get { Ok(Operation::GetBucketFact(bucket, fact)) } else { Err(subresource_not_implemented(head, name)) }
+    if get {
+        Ok(Operation::GetBucketFact(bucket, fact))
+    } else {
+        Err(subresource_not_implemented(head, name))
+    }
 }
 
-fn of_object(head: &Head, subresource: Option<&str>, bucket: BucketName, key: ObjectKey) -> DoorResult<Operation> {
+fn of_object(
+    head: &Head,
+    subresource: Option<&str>,
+    bucket: BucketName,
+    key: ObjectKey,
+) -> DoorResult<Operation> {
     if let Some(name) = subresource {
         let acl = name == "acl" && head.method == Method::GET;
         check_parameters(head, if acl { &["acl", "versionId"] } else { SUBRESOURCES })?;
-        return if acl { Ok(Operation::GetObjectAcl(bucket, key)) } else { Err(subresource_not_implemented(head, name)) };
+        return if acl {
+            Ok(Operation::GetObjectAcl(bucket, key))
+        } else {
+            Err(subresource_not_implemented(head, name))
+        };
     }
     let read = [
-        "versionId", "response-content-type", "response-content-language", "response-expires", "response-cache-control",
-        "response-content-disposition", "response-content-encoding",
+        "versionId",
+        "response-content-type",
+        "response-content-language",
+        "response-expires",
+        "response-cache-control",
+        "response-content-disposition",
+        "response-content-encoding",
     ];
     match head.method {
         Method::GET => check_parameters(head, &read).map(|()| Operation::GetObject(bucket, key)),

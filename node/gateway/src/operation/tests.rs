@@ -29,7 +29,11 @@ fn the_operations_that_are_known() {
         ("GET", "/abc?acl", "GetBucketAcl"),
         ("GET", "/abc", "ListObjects"),
         ("GET", "/abc?prefix=a&delimiter=/&marker=b&max-keys=1&encoding-type=url", "ListObjects"),
-        ("GET", "/abc?list-type=2&prefix=a&delimiter=/&start-after=b&continuation-token=c&fetch-owner=true", "ListObjectsV2"),
+        (
+            "GET",
+            "/abc?list-type=2&prefix=a&delimiter=/&start-after=b&continuation-token=c&fetch-owner=true",
+            "ListObjectsV2",
+        ),
         ("POST", "/abc?delete", "DeleteObjects"),
         ("GET", "/abc/k", "GetObject"),
         ("GET", "/abc/k?versionId=1&response-content-type=a", "GetObject"),
@@ -79,7 +83,9 @@ fn no_unknown_subresource_or_parameter_falls_through() {
     }
     assert_eq!(resolve("GET", "/abc?list-type=3"), Err(ErrorCode::InvalidArgument));
     assert_eq!(resolve("GET", "/abc?acl&policy"), Err(ErrorCode::InvalidArgument));
-    for (method, uri) in [("POST", "/abc"), ("POST", "/abc/k"), ("OPTIONS", "/abc"), ("PATCH", "/abc/k"), ("PUT", "/")] {
+    for (method, uri) in
+        [("POST", "/abc"), ("POST", "/abc/k"), ("OPTIONS", "/abc"), ("PATCH", "/abc/k"), ("PUT", "/")]
+    {
         assert_eq!(resolve(method, uri), Err(ErrorCode::MethodNotAllowed), "{method} {uri}");
     }
 }
@@ -90,7 +96,15 @@ fn every_subresource_is_refused_or_known_for_every_method() {
         for method in ["GET", "PUT", "DELETE", "HEAD", "POST"] {
             for path in ["/abc", "/abc/k"] {
                 if let Ok(operation) = resolve(method, &format!("{path}?{name}")) {
-                    let plain = ["ListObjects", "ListObjectsV2", "PutObject", "GetObject", "DeleteObject", "DeleteBucket", "CreateBucket"];
+                    let plain = [
+                        "ListObjects",
+                        "ListObjectsV2",
+                        "PutObject",
+                        "GetObject",
+                        "DeleteObject",
+                        "DeleteBucket",
+                        "CreateBucket",
+                    ];
                     assert!(!plain.contains(&operation), "{method} {path}?{name} became {operation}");
                 }
             }

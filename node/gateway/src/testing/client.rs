@@ -117,8 +117,10 @@ impl Client {
         body: &[u8],
     ) -> Request<Full<Bytes>> {
         let amz_date = date::amz(self.clock.wall());
-        let scope = Scope { day: amz_date[..8].to_owned(), region: self.region.clone(), service: "s3".to_owned() };
-        let mut request = Request::builder().method(method).uri(target).body(()).expect("the test gives a request");
+        let scope =
+            Scope { day: amz_date[..8].to_owned(), region: self.region.clone(), service: "s3".to_owned() };
+        let mut request =
+            Request::builder().method(method).uri(target).body(()).expect("the test gives a request");
         let mut set = |name: &str, value: &str| {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("the test gives a header");
             let value = HeaderValue::from_bytes(value.as_bytes()).expect("the test gives a header");
@@ -155,7 +157,8 @@ impl Client {
         }
         if let Sign::Presigned(seconds) = sign {
             let separator = if target.contains('?') { '&' } else { '?' };
-            let credential = percent::encode(format!("{}/{scope}", self.access_key).as_bytes(), Slash::Encode);
+            let credential =
+                percent::encode(format!("{}/{scope}", self.access_key).as_bytes(), Slash::Encode);
             let names = signed_names(&request).join("%3B");
             let uri = format!(
                 "{target}{separator}X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date={amz_date}\
@@ -187,7 +190,9 @@ impl Client {
                 self.access_key,
                 signed_headers.join(";")
             );
-            request.headers_mut().insert("authorization", HeaderValue::try_from(text).expect("the text is ASCII"));
+            request
+                .headers_mut()
+                .insert("authorization", HeaderValue::try_from(text).expect("the text is ASCII"));
         }
         let signer = ChunkSigner::new(key, amz_date, scope, signature);
         let body = match sign {
@@ -223,14 +228,21 @@ fn signed_names(request: &Request<()>) -> Vec<String> {
         .headers()
         .keys()
         .map(|name| name.as_str().to_owned())
-        .filter(|name| !matches!(name.as_str(), "content-length" | "expect" | "transfer-encoding" | "authorization"))
+        .filter(|name| {
+            !matches!(name.as_str(), "content-length" | "expect" | "transfer-encoding" | "authorization")
+        })
         .collect();
     names.sort();
     names
 }
 
 /// `body` in the aws-chunked form.
-pub fn chunked(body: &[u8], len: usize, mut signer: Option<ChunkSigner>, trailer: Option<Algorithm>) -> Vec<u8> {
+pub fn chunked(
+    body: &[u8],
+    len: usize,
+    mut signer: Option<ChunkSigner>,
+    trailer: Option<Algorithm>,
+) -> Vec<u8> {
     let mut wire = Vec::new();
     let last: &[u8] = &[];
     for chunk in body.chunks(len.max(1)).chain([last]) {
@@ -252,7 +264,9 @@ pub fn chunked(body: &[u8], len: usize, mut signer: Option<ChunkSigner>, trailer
         wire.extend_from_slice(format!("{line}\r\n").as_bytes());
         if let Some(signer) = &mut signer {
             let signature = signer.trailers(&Sha256::digest(format!("{line}\n").as_bytes()).into());
-            wire.extend_from_slice(format!("x-amz-trailer-signature:{}\r\n", percent::hex(&signature)).as_bytes());
+            wire.extend_from_slice(
+                format!("x-amz-trailer-signature:{}\r\n", percent::hex(&signature)).as_bytes(),
+            );
         }
     }
     wire.extend_from_slice(b"\r\n");

@@ -1,8 +1,8 @@
 //! Buckets and objects in memory: what the door expects of a store, in the fewest words.
 
 use crate::store::{
-    BucketInfo, ListEntry, ListPage, ListRequest, ObjectInfo, ObjectReader, ObjectStore, PutRequest, PutSession,
-    StoreError,
+    BucketInfo, ListEntry, ListPage, ListRequest, ObjectInfo, ObjectReader, ObjectStore, PutRequest,
+    PutSession, StoreError,
 };
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -148,7 +148,11 @@ impl PutSession for MemorySession {
         Ok(())
     }
 
-    async fn commit(mut self: Box<Self>, etag: ETag, attributes: Attributes) -> Result<ObjectInfo, StoreError> {
+    async fn commit(
+        mut self: Box<Self>,
+        etag: ETag,
+        attributes: Attributes,
+    ) -> Result<ObjectInfo, StoreError> {
         let store = self.store.clone();
         let mut state = store.healthy()?;
         let (key, len_bytes) = (self.request.key.clone(), self.len_bytes);
@@ -262,7 +266,12 @@ impl ObjectStore for MemoryStore {
         Ok(Box::new(MemoryReader { version }))
     }
 
-    async fn delete(&self, bucket: &BucketName, key: &ObjectKey, condition: Condition) -> Result<(), StoreError> {
+    async fn delete(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        condition: Condition,
+    ) -> Result<(), StoreError> {
         let mut state = self.healthy()?;
         let bucket = state.bucket(bucket)?;
         bucket.check(key, &condition)?;
@@ -297,7 +306,8 @@ impl ObjectStore for MemoryStore {
             });
             let prefix = cut.and_then(|cut| key.as_str().get(..cut));
             let name = prefix.unwrap_or(key.as_str());
-            if request.after.as_deref().is_some_and(|after| name <= after) || (prefix.is_some() && folded.as_deref() == prefix)
+            if request.after.as_deref().is_some_and(|after| name <= after)
+                || (prefix.is_some() && folded.as_deref() == prefix)
             {
                 continue;
             }

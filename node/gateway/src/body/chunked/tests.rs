@@ -2,7 +2,10 @@ use super::*;
 use proptest::prelude::*;
 
 /// Feeds `input` in pieces of `step` bytes; gives the data, the chunk sizes and the trailers.
-fn decode(input: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u64>, Option<Vec<(String, String)>>), ChunkError> {
+fn decode(
+    input: &[u8],
+    step: usize,
+) -> Result<(Vec<u8>, Vec<u64>, Option<Vec<(String, String)>>), ChunkError> {
     let mut decoder = ChunkDecoder::default();
     let (mut data, mut sizes, mut trailers) = (Vec::new(), Vec::new(), None);
     for piece in input.chunks(step) {
@@ -91,7 +94,9 @@ fn what_is_not_aws_chunked_is_refused() {
 
 #[test]
 fn trailers_as_minio_go_ends_them() {
-    let expected = |names: &[&str]| Some(names.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect::<Vec<_>>());
+    let expected = |names: &[&str]| {
+        Some(names.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect::<Vec<_>>())
+    };
     for (wire, names) in [
         ("0\r\na:v\n\r\n\r\n", &["a"][..]),
         ("0\r\na:v\n\r\n", &["a"]),

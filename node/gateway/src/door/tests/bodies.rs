@@ -16,7 +16,8 @@ const HELLO_MD5: &str = "5d41402abc4b2a76b9719d911017c592";
 async fn every_way_to_send_a_body_stores_the_same_bytes() {
     let world = World::with_buckets().await;
     let body: Vec<u8> = (0..200_000_u32).map(|index| (index % 251) as u8).collect();
-    let mut ways = vec![Sign::Sha256, Sign::Unsigned, Sign::Presigned(60), Sign::Chunks(65_536), Sign::Chunks(7)];
+    let mut ways =
+        vec![Sign::Sha256, Sign::Unsigned, Sign::Presigned(60), Sign::Chunks(65_536), Sign::Chunks(7)];
     for algorithm in Algorithm::ALL {
         ways.push(Sign::ChunksTrailer(65_536, algorithm));
         ways.push(Sign::UnsignedTrailer(100_000, algorithm));
@@ -54,11 +55,19 @@ async fn what_vouches_for_a_body_must_be_true_or_nothing_is_stored() {
         ("x-amz-checksum-crc32c", "mnG7TA==", "mnG7Sw=="),
         ("x-amz-checksum-crc64nvme", "M3eFcAZSQlc=", "M3eFcAZSQlY="),
         ("x-amz-checksum-sha1", "qvTGHdzF6KLavt4PO0gs2a6pQ00=", "qvTGHdzF6KLavt4PO0gs2a6pQ0w="),
-        ("x-amz-checksum-sha256", "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=", "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCU="),
+        (
+            "x-amz-checksum-sha256",
+            "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=",
+            "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCU=",
+        ),
     ] {
         for sign in [Sign::Sha256, Sign::Unsigned, Sign::Chunks(2)] {
             let answer = world.send_as(sign, "PUT", "/mail/bad", &[(header, bad)], b"hello").await;
-            assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "BadDigest"), "{header}");
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (StatusCode::BAD_REQUEST, "BadDigest"),
+                "{header}"
+            );
             assert_eq!(world.read("/mail/bad").await, None, "refused and yet visible");
             let answer = world.send_as(sign, "PUT", "/mail/good", &[(header, good)], b"hello").await;
             assert_eq!(answer.status, StatusCode::OK, "{header}: {answer:?}");
@@ -73,7 +82,8 @@ async fn what_vouches_for_a_body_must_be_true_or_nothing_is_stored() {
     *request.body_mut() = http_body_util::Full::new(Bytes::from_static(b"jello"));
     assert_eq!(answer(&world.door, request).await.code(), "XAmzContentSHA256Mismatch");
     // A trailer that is not the data's.
-    let request = world.client.request(Sign::UnsignedTrailer(9, Algorithm::Crc32), "PUT", "/mail/bad", &[], b"hello");
+    let request =
+        world.client.request(Sign::UnsignedTrailer(9, Algorithm::Crc32), "PUT", "/mail/bad", &[], b"hello");
     let (parts, _) = request.into_parts();
     let wire = b"5\r\njello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n";
     let mut changed = http::Request::from_parts(parts, http_body_util::Full::new(Bytes::from_static(wire)));
@@ -87,7 +97,11 @@ async fn what_vouches_for_a_body_must_be_true_or_nothing_is_stored() {
 async fn a_decoded_length_that_is_not_the_bodys_is_refused_and_nothing_is_stored() {
     let world = World::with_buckets().await;
     for announced in ["4", "6", "600"] {
-        for sign in [Sign::Chunks(2), Sign::UnsignedTrailer(2, Algorithm::Crc32), Sign::ChunksTrailer(9, Algorithm::Crc32)] {
+        for sign in [
+            Sign::Chunks(2),
+            Sign::UnsignedTrailer(2, Algorithm::Crc32),
+            Sign::ChunksTrailer(9, Algorithm::Crc32),
+        ] {
             let headers = [("x-amz-decoded-content-length", announced)];
             let answer = world.send_as(sign, "PUT", "/mail/k", &headers, b"hello").await;
             assert_eq!(answer.code(), "IncompleteBody", "{announced} {sign:?}");
@@ -164,7 +178,13 @@ async fn one_chunk_of_300_megabytes_streams_through() {
     let world = World::with(MemoryStore::forgetful);
     world.send("PUT", "/mail", &[], b"").await;
     let headers = [("x-amz-decoded-content-length", "314572800")];
-    let request = world.client.request(Sign::UnsignedTrailer(1, Algorithm::Crc64Nvme), "PUT", "/mail/big", &headers, b"");
+    let request = world.client.request(
+        Sign::UnsignedTrailer(1, Algorithm::Crc64Nvme),
+        "PUT",
+        "/mail/big",
+        &headers,
+        b"",
+    );
     let (mut parts, _) = request.into_parts();
     parts.headers.remove("content-length");
     parts.headers.insert("transfer-encoding", "chunked".parse().unwrap());

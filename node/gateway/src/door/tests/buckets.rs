@@ -15,10 +15,19 @@ async fn buckets_are_made_listed_and_removed() {
         <LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
     assert_eq!(world.send("PUT", "/third", &[], location).await.status, StatusCode::OK);
     assert_eq!(world.send("PUT", "/fourth", &[], b"<Other/>").await.code(), "MalformedXML");
-    assert_eq!(world.send("PUT", "/fourth", &[], b"<CreateBucketConfiguration><Tags/></CreateBucketConfiguration>").await.code(), "NotImplemented");
+    assert_eq!(
+        world
+            .send("PUT", "/fourth", &[], b"<CreateBucketConfiguration><Tags/></CreateBucketConfiguration>")
+            .await
+            .code(),
+        "NotImplemented"
+    );
 
     let head = world.send("HEAD", "/config", &[], b"").await;
-    assert_eq!((head.header("x-strongroom-class"), head.header("x-amz-bucket-region")), ("config", "us-east-1"));
+    assert_eq!(
+        (head.header("x-strongroom-class"), head.header("x-amz-bucket-region")),
+        ("config", "us-east-1")
+    );
     assert_eq!(world.send("HEAD", "/nowhere", &[], b"").await.status, StatusCode::NOT_FOUND);
 
     let names = |root: &Element| -> Vec<String> {
@@ -29,7 +38,8 @@ async fn buckets_are_made_listed_and_removed() {
     let page = world.send("GET", "/?max-buckets=2", &[], b"").await.xml();
     let token = page.child_text("ContinuationToken").unwrap();
     assert_eq!(names(&page), ["config", "mail"]);
-    let rest = world.send("GET", &format!("/?max-buckets=2&continuation-token={token}"), &[], b"").await.xml();
+    let rest =
+        world.send("GET", &format!("/?max-buckets=2&continuation-token={token}"), &[], b"").await.xml();
     assert_eq!((names(&rest), rest.child_text("ContinuationToken")), (vec!["third".to_owned()], None));
     assert_eq!(names(&world.send("GET", "/?prefix=m", &[], b"").await.xml()), ["mail"]);
 
@@ -45,7 +55,10 @@ async fn facts_are_honest() {
     let world = World::with_buckets().await;
     assert_eq!(world.send("GET", "/mail?location", &[], b"").await.xml().text, "");
     assert_eq!(world.send("GET", "/mail?versioning", &[], b"").await.xml().child_text("Status"), None);
-    assert_eq!(world.send("GET", "/config?versioning", &[], b"").await.xml().child_text("Status"), Some("Enabled"));
+    assert_eq!(
+        world.send("GET", "/config?versioning", &[], b"").await.xml().child_text("Status"),
+        Some("Enabled")
+    );
     for target in ["/mail?acl", "/mail/k?acl"] {
         world.send("PUT", "/mail/k", &[], b"").await;
         let acl = world.send("GET", target, &[], b"").await.xml();

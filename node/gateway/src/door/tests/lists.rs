@@ -35,7 +35,13 @@ async fn fill(world: &World, keys: &BTreeSet<String>) {
 }
 
 /// Reads all pages; checks each page's own numbers.
-async fn pages(world: &World, form: Form, query: &str, max_keys: usize, after: &str) -> (Vec<String>, Vec<String>) {
+async fn pages(
+    world: &World,
+    form: Form,
+    query: &str,
+    max_keys: usize,
+    after: &str,
+) -> (Vec<String>, Vec<String>) {
     let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
     let mut next: Option<String> = None;
     for _ in 0..200 {
@@ -45,7 +51,8 @@ async fn pages(world: &World, form: Form, query: &str, max_keys: usize, after: &
             (Form::Second, None) => format!("&list-type=2&start-after={}", encode(after)),
             (Form::Second, Some(token)) => format!("&list-type=2&continuation-token={token}"),
         };
-        let root = world.send("GET", &format!("/mail?max-keys={max_keys}{query}{from}"), &[], b"").await.xml();
+        let root =
+            world.send("GET", &format!("/mail?max-keys={max_keys}{query}{from}"), &[], b"").await.xml();
         assert_eq!(root.name, "ListBucketResult");
         let (keys, folded) = (texts(&root, "Contents", "Key"), texts(&root, "CommonPrefixes", "Prefix"));
         let count = keys.len() + folded.len();
@@ -110,12 +117,18 @@ async fn parameters_are_echoed_and_checked() {
         assert_eq!(root.child_text("MaxKeys"), Some("1000"));
         assert_eq!(texts(&root, "Contents", "Size")[0], "3");
         assert_eq!(texts(&root, "Contents", "StorageClass")[0], "STANDARD");
-        let root = world.send("GET", &format!("/mail?encoding-type=url&delimiter=/&prefix=a{form}"), &[], b"").await.xml();
+        let root = world
+            .send("GET", &format!("/mail?encoding-type=url&delimiter=/&prefix=a{form}"), &[], b"")
+            .await
+            .xml();
         assert_eq!(texts(&root, "Contents", "Key"), ["a%20b"]);
         assert_eq!(texts(&root, "CommonPrefixes", "Prefix"), ["a%2Bc/"]);
         assert_eq!((root.child_text("EncodingType"), root.child_text("Delimiter")), (Some("url"), Some("/")));
         let none = world.send("GET", &format!("/mail?max-keys=0{form}"), &[], b"").await.xml();
-        assert_eq!((texts(&none, "Contents", "Key").len(), none.child_text("IsTruncated")), (0, Some("false")));
+        assert_eq!(
+            (texts(&none, "Contents", "Key").len(), none.child_text("IsTruncated")),
+            (0, Some("false"))
+        );
         let long = "k".repeat(1025);
         for (query, code) in [
             ("max-keys=-1", "InvalidArgument"),
@@ -124,7 +137,11 @@ async fn parameters_are_echoed_and_checked() {
             ("encoding-type=xml", "InvalidArgument"),
             (&format!("prefix={long}"), "KeyTooLongError"),
         ] {
-            assert_eq!(world.send("GET", &format!("/mail?{query}{form}"), &[], b"").await.code(), code, "{query}");
+            assert_eq!(
+                world.send("GET", &format!("/mail?{query}{form}"), &[], b"").await.code(),
+                code,
+                "{query}"
+            );
         }
         for max_keys in ["0", "1"] {
             let target = format!("/nowhere?max-keys={max_keys}{form}");
@@ -146,7 +163,9 @@ async fn tokens_are_checked() {
     };
     assert_eq!(texts(&list("mail", &token).await.xml(), "Contents", "Key"), ["b"]);
     let changed = format!("A{}", &token[1..]);
-    for (bucket, token) in [("mail", "x"), ("mail", ""), ("mail", &changed), ("mail", &token[..3]), ("config", &token)] {
+    for (bucket, token) in
+        [("mail", "x"), ("mail", ""), ("mail", &changed), ("mail", &token[..3]), ("config", &token)]
+    {
         assert_eq!(list(bucket, token).await.code(), "InvalidArgument", "{bucket} {token}");
     }
     let owners = world.send("GET", "/mail?list-type=2&fetch-owner=true", &[], b"").await.xml();

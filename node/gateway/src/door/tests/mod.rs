@@ -39,7 +39,8 @@ impl World {
     pub(super) fn with(change: impl FnOnce(MemoryStore) -> MemoryStore) -> Self {
         let clock = Arc::new(ManualClock::new(WallTime::from_unix_millis(1_800_000_000_123)));
         let rng = Arc::new(SeededRng::new(7));
-        let store = change(MemoryStore::new(Arc::<ManualClock>::clone(&clock), Arc::<SeededRng>::clone(&rng)));
+        let store =
+            change(MemoryStore::new(Arc::<ManualClock>::clone(&clock), Arc::<SeededRng>::clone(&rng)));
         let client = Client::new("KEY", "secret", Arc::<ManualClock>::clone(&clock));
         let records = Arc::new(Records::default());
         let door = Door::new(DoorParts {
@@ -62,7 +63,13 @@ impl World {
         world
     }
 
-    pub(super) async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         self.client.send(&self.door, Sign::Sha256, method, target, headers, body).await
     }
 

@@ -29,12 +29,17 @@ async fn what_was_put_is_read_with_all_that_was_said_of_it() {
         assert_eq!(answer.header("last-modified"), "Fri, 15 Jan 2027 08:00:00 GMT");
         assert_eq!(answer.body.as_ref(), if method == "GET" { &b"0123456789"[..] } else { b"" });
     }
-    let answer = world.send("GET", "/mail/a/b?response-content-type=text%2Fplain&response-expires=never", &[], b"").await;
+    let answer = world
+        .send("GET", "/mail/a/b?response-content-type=text%2Fplain&response-expires=never", &[], b"")
+        .await;
     assert_eq!((answer.header("content-type"), answer.header("expires")), ("text/plain", "never"));
     let bad = world.send("GET", "/mail/a/b?response-content-type=a%0Ab", &[], b"").await;
     assert_eq!(bad.code(), "InvalidArgument");
     world.send("PUT", "/mail/plain", &[], b"").await;
-    assert_eq!(world.send("HEAD", "/mail/plain", &[], b"").await.header("content-type"), "binary/octet-stream");
+    assert_eq!(
+        world.send("HEAD", "/mail/plain", &[], b"").await.header("content-type"),
+        "binary/octet-stream"
+    );
 }
 
 #[tokio::test]
@@ -49,7 +54,8 @@ async fn ranges() {
         ("bytes=-2", "89", "bytes 8-9/10"),
         ("bytes=5-99", "56789", "bytes 5-9/10"),
     ] {
-        let answer = world.send("GET", "/mail/k", &[("range", range), ("x-amz-checksum-mode", "ENABLED")], b"").await;
+        let answer =
+            world.send("GET", "/mail/k", &[("range", range), ("x-amz-checksum-mode", "ENABLED")], b"").await;
         assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
         assert_eq!(answer.body, part);
         assert_eq!(answer.header("content-range"), content_range);
@@ -100,17 +106,26 @@ async fn conditional_writes() {
     let first = world.send("PUT", "/mail/k", &absent, b"one").await;
     assert_eq!(first.status, StatusCode::OK);
     let second = world.send("PUT", "/mail/k", &absent, b"two").await;
-    assert_eq!((second.status, second.code().as_str()), (StatusCode::PRECONDITION_FAILED, "PreconditionFailed"));
+    assert_eq!(
+        (second.status, second.code().as_str()),
+        (StatusCode::PRECONDITION_FAILED, "PreconditionFailed")
+    );
     assert_eq!(world.read("/mail/k").await, Some(b"one".to_vec()));
     let matches = [("if-match", first.header("etag"))];
     assert_eq!(world.send("PUT", "/mail/k", &matches, b"two").await.status, StatusCode::OK);
     assert_eq!(world.send("PUT", "/mail/k", &matches, b"three").await.code(), "PreconditionFailed");
     assert_eq!(world.send("DELETE", "/mail/k", &matches, b"").await.code(), "PreconditionFailed");
     assert_eq!(world.read("/mail/k").await, Some(b"two".to_vec()));
-    assert_eq!(world.send("DELETE", "/mail/k", &[("if-match", "*")], b"").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        world.send("DELETE", "/mail/k", &[("if-match", "*")], b"").await.status,
+        StatusCode::NO_CONTENT
+    );
     assert_eq!(world.read("/mail/k").await, None);
     assert_eq!(world.send("DELETE", "/mail/k", &[], b"").await.status, StatusCode::NO_CONTENT);
-    assert_eq!(world.send("PUT", "/mail/k", &[("if-none-match", "\"a\"")], b"").await.code(), "NotImplemented");
+    assert_eq!(
+        world.send("PUT", "/mail/k", &[("if-none-match", "\"a\"")], b"").await.code(),
+        "NotImplemented"
+    );
 }
 
 #[tokio::test]
@@ -125,14 +140,19 @@ async fn versions_of_config_are_told_and_read() {
     assert_eq!(world.read("/config/k").await, None);
     for (version, body) in &versions {
         let answer = world.send("GET", &format!("/config/k?versionId={version}"), &[], b"").await;
-        assert_eq!((answer.body.as_ref(), answer.header("x-amz-version-id")), (body.as_bytes(), version.as_str()));
+        assert_eq!(
+            (answer.body.as_ref(), answer.header("x-amz-version-id")),
+            (body.as_bytes(), version.as_str())
+        );
     }
     for (version, code) in [
         ("00000000000000000000000000000001", "NoSuchVersion"),
         ("1", "InvalidArgument"),
         ("+0000000000000000000000000000001", "InvalidArgument"),
     ] {
-        let answer = world.send("GET", &format!("/config/k?versionId={}", version.replace('+', "%2B")), &[], b"").await;
+        let answer = world
+            .send("GET", &format!("/config/k?versionId={}", version.replace('+', "%2B")), &[], b"")
+            .await;
         assert_eq!(answer.code(), code, "{version}");
     }
 }
@@ -158,7 +178,11 @@ async fn copies() {
     assert_eq!(read.body, "body");
 
     let replace = [source, ("x-amz-metadata-directive", "REPLACE"), ("x-amz-meta-b", "2")];
-    assert_eq!(world.send("PUT", "/mail/from%20here%2B", &replace, b"").await.status, StatusCode::OK, "onto itself");
+    assert_eq!(
+        world.send("PUT", "/mail/from%20here%2B", &replace, b"").await.status,
+        StatusCode::OK,
+        "onto itself"
+    );
     let read = world.send("GET", "/mail/from%20here%2B", &[], b"").await;
     assert_eq!((read.header("x-amz-meta-a"), read.header("x-amz-meta-b")), ("", "2"));
     assert_eq!(read.header("content-type"), "binary/octet-stream");
@@ -174,7 +198,11 @@ async fn copies() {
         ("x-amz-metadata-directive", "OTHER", "InvalidArgument"),
         ("x-amz-tagging-directive", "REPLACE", "NotImplemented"),
     ] {
-        assert_eq!(world.send("PUT", "/config/to", &[source, (name, value)], b"").await.code(), code, "{name}: {value}");
+        assert_eq!(
+            world.send("PUT", "/config/to", &[source, (name, value)], b"").await.code(),
+            code,
+            "{name}: {value}"
+        );
     }
     for (source, code) in [
         ("mail", "InvalidArgument"),
@@ -184,7 +212,11 @@ async fn copies() {
         ("/mail/absent", "NoSuchKey"),
         ("mail/from%20here%2B?versionId=00000000000000000000000000000001", "NoSuchVersion"),
     ] {
-        assert_eq!(world.send("PUT", "/config/to", &[("x-amz-copy-source", source)], b"").await.code(), code, "{source}");
+        assert_eq!(
+            world.send("PUT", "/config/to", &[("x-amz-copy-source", source)], b"").await.code(),
+            code,
+            "{source}"
+        );
     }
 }
 
