@@ -5,7 +5,7 @@
 
 use super::{Action, Actions, Event, Needle, RollReason, SlabWriter, Ticket, WriterConfig};
 use crate::durable::{AckRule, Spread};
-use crate::limits::{ROWS_TRACKED_LEN_BYTES_MAX, ROWS_TRACKED_MAX};
+use crate::limits::{RETIRING_SLABS_MAX, ROWS_TRACKED_LEN_BYTES_MAX, ROWS_TRACKED_MAX};
 use crate::mutants::MutantSwitch;
 use bytes::Bytes;
 use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
@@ -120,6 +120,8 @@ impl World {
         // Needles that came back from a failed slab may stand above the bound: at most all rows in flight.
         let in_flight = u64::from(ROW_LEN_BYTES) * ROWS_IN_FLIGHT_MAX as u64 * 5;
         assert!(self.writer.waiting_len_bytes() <= WAITING_LEN_BYTES + in_flight);
+        let unrolled = self.slabs.values().filter(|slab| !slab.rolled).count();
+        assert!(unrolled <= RETIRING_SLABS_MAX + 2, "an open slab, a spare, and a few that wait for answers");
         if let Some(at) = self.writer.next_wakeup() {
             assert!(at > self.now, "what is due now is done now");
         }
