@@ -233,3 +233,18 @@ fn keys_and_values_of_every_kind_can_be_signed() {
     }
     assert!(!format!("{:?}", client.secret).contains("wJalr"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_claims_to_be_a_signature_is_refused_without_a_panic(
+        header in "(AWS4-HMAC-SHA256 )?(Credential=[A-Za-z0-9/]{0,40}[, ]?|SignedHeaders=[a-z;-]{0,20},?|Signature=[0-9a-f]{0,70},?|[ -~]{0,10}){0,4}",
+        date in "[0-9]{0,9}T?[0-9]{0,7}Z?",
+        query in "(&X-Amz-(Algorithm|Credential|Date|Expires|SignedHeaders|Signature)=[!$'-;=?-Z_a-z~]{0,20}){0,7}",
+    ) {
+        let date = format!("a{date}");
+        let headers = [EXAMPLE_HOST, NO_BODY, ("authorization", header.as_str()), ("x-amz-date", &date[1..])];
+        proptest::prop_assert!(enter(&head("GET", "/abc/k", &headers)).is_err());
+        let uri = format!("/abc/k?{query}");
+        proptest::prop_assert!(enter(&head("GET", &uri, &[EXAMPLE_HOST])).is_err());
+    }
+}

@@ -1,11 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
+/// The data, the sizes of the chunks, and the trailers once the end was reached.
+type Decoded = (Vec<u8>, Vec<u64>, Option<Vec<(String, String)>>);
+
 /// Feeds `input` in pieces of `step` bytes; gives the data, the chunk sizes and the trailers.
-fn decode(
-    input: &[u8],
-    step: usize,
-) -> Result<(Vec<u8>, Vec<u64>, Option<Vec<(String, String)>>), ChunkError> {
+fn decode(input: &[u8], step: usize) -> Result<Decoded, ChunkError> {
     let mut decoder = ChunkDecoder::default();
     let (mut data, mut sizes, mut trailers) = (Vec::new(), Vec::new(), None);
     for piece in input.chunks(step) {
