@@ -1,0 +1,4 @@
+//! Everything that tests the node as a whole. [`sim`] is the world in one process: a cluster on simulated time, network and
+//! drives, from one seed.
+
+pub mod sim;

@@ -1,0 +1,182 @@
+//! Whether slab table, namespace and drives agree, once a run is quiet.
+
+use super::Violation;
+use std::collections::{BTreeMap, BTreeSet};
+use strongroom_format::wire::FragmentReport;
+use strongroom_types::{
+    DriveId, Epoch, Locator, NodeId, Profile, SlabId, SlabRecord, SlabState, VersionId, ZoneId,
+};
+
+/// What a cluster says of itself when nothing is under way.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The zone of each node.
+    pub zones: BTreeMap<NodeId, ZoneId>,
+    /// All slabs of all groups.
+    pub slabs: BTreeMap<SlabId, SlabRecord>,
+    /// The needles of every kept version, under a name for people (bucket and key).
+    pub versions: Vec<(String, VersionId, Vec<Locator>)>,
+    /// What each drive holds.
+    pub fragments: Vec<(NodeId, DriveId, Vec<FragmentReport>)>,
+}
+
+/// Checks invariants 1, 2, 3 and 10 and the accounting of space, as far as they can be seen from outside.
+///
+/// Not checked: bytes (the reads of the run do that), the past (whether a row was durable at the very moment of its
+/// acknowledgement; killing nodes at any moment and reading afterwards does that), slabs that are still open, since their
+/// holders may differ by the rows in flight, and Raft's own state.
+pub fn check(facts: &Facts) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    check_versions(facts, &mut violations);
+    check_slabs(facts, &mut violations);
+    check_fragments(facts, &mut violations);
+    violations
+}
+
+fn found(violations: &mut Vec<Violation>, rule: &'static str, found: String) {
+    violations.push(Violation { rule, found });
+}
+
+fn check_versions(facts: &Facts, violations: &mut Vec<Violation>) {
+    let mut owners: BTreeMap<(SlabId, u32), VersionId> = BTreeMap::new();
+    for (name, version, locators) in &facts.versions {
+        for locator in locators {
+            if let Some(other) = owners.insert((locator.slab, locator.offset_bytes), *version)
+                && other != *version
+            {
+                found(
+                    violations,
+                    "I2: a locator is in at most one version",
+                    format!("{name}: {locator:?} is also in {other}"),
+                );
+            }
+            match facts.slabs.get(&locator.slab).map(|slab| &slab.state) {
+                None | Some(SlabState::Dead) => {
+                    found(
+                        violations,
+                        "I5: no version points into a dead slab",
+                        format!("{name}: {locator:?}"),
+                    );
+                }
+                Some(SlabState::Sealed(sealed)) if locator.end_bytes() > u64::from(sealed.len_bytes) => {
+                    let len = sealed.len_bytes;
+                    found(
+                        violations,
+                        "I1: rows of versions are durable",
+                        format!("{name}: {locator:?} is beyond the sealed {len} B"),
+                    );
+                }
+                Some(SlabState::Open | SlabState::Sealing | SlabState::Sealed(_)) => {}
+            }
+        }
+    }
+    // Two needles never overlap.
+    let mut ends: BTreeMap<SlabId, BTreeMap<u32, u64>> = BTreeMap::new();
+    for locator in facts.versions.iter().flat_map(|(_, _, locators)| locators) {
+        ends.entry(locator.slab).or_default().insert(locator.offset_bytes, locator.end_bytes());
+    }
+    for (slab, needles) in ends {
+        for ((start, end), (next, _)) in needles.iter().zip(needles.iter().skip(1)) {
+            if *end > u64::from(*next) {
+                found(
+                    violations,
+                    "I2: needles do not overlap",
+                    format!("{slab}: needle at {start} ends at {end}, next at {next}"),
+                );
+            }
+        }
+    }
+}
+
+fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
+    for (slab, record) in &facts.slabs {
+        if record.state == SlabState::Dead {
+            continue;
+        }
+        let nodes: BTreeSet<NodeId> = record.holders.iter().map(|holder| holder.node).collect();
+        if nodes.len() != record.holders.len() {
+            found(violations, "I10: fragments on distinct nodes", format!("{slab}: {:?}", record.holders));
+        }
+        let Some(sealed) = record.sealed() else { continue };
+        let mut zones: BTreeSet<&ZoneId> = BTreeSet::new();
+        let mut whole = 0;
+        for (index, holder) in record.holders.iter().enumerate() {
+            if sealed.missing >> index & 1 == 1 {
+                continue;
+            }
+            let reports = facts
+                .fragments
+                .iter()
+                .filter(|(node, drive, _)| (*node, *drive) == (holder.node, holder.drive));
+            let report = reports.flat_map(|(_, _, reports)| reports).find(|report| {
+                report.address.slab == *slab
+                    && usize::from(report.address.fragment.get()) == index
+                    && report.address.generation == record.generation
+            });
+            match report {
+                Some(report) if is_whole(report, record.profile, sealed.len_bytes, record.epoch) => {
+                    whole += 1;
+                    zones.extend(facts.zones.get(&holder.node));
+                }
+                Some(report) => {
+                    found(
+                        violations,
+                        "I3: holders hold the sealed image",
+                        format!("{slab} fragment {index}: {report:?}, sealed {sealed:?}"),
+                    );
+                }
+                None => {
+                    found(
+                        violations,
+                        "I3: holders hold the sealed image",
+                        format!("{slab} fragment {index} is not on {holder:?}"),
+                    );
+                }
+            }
+        }
+        let needed = usize::from(record.profile.data_count());
+        if whole < needed || (record.profile.is_copies() && sealed.len_bytes > 0 && zones.len() < 2) {
+            found(
+                violations,
+                "I1: durable in more than one zone",
+                format!("{slab}: {whole} whole fragments in {} zones", zones.len()),
+            );
+        }
+    }
+}
+
+fn is_whole(report: &FragmentReport, profile: Profile, len_bytes: u32, epoch: Epoch) -> bool {
+    let expected = if profile.is_copies() {
+        u64::from(len_bytes)
+    } else {
+        let block = u64::from(strongroom_types::units::BLOCK_LEN_BYTES);
+        u64::from(len_bytes).div_ceil(u64::from(profile.data_count())).next_multiple_of(block)
+    };
+    report.sealed && report.epoch >= epoch && u64::from(report.len_bytes) == expected
+}
+
+/// Space: what no slab accounts for must be given back, if not at once.
+fn check_fragments(facts: &Facts, violations: &mut Vec<Violation>) {
+    for (node, drive, reports) in &facts.fragments {
+        for report in reports {
+            let known = facts.slabs.get(&report.address.slab).is_some_and(|record| {
+                record.state != SlabState::Dead
+                    && record.generation == report.address.generation
+                    && record
+                        .holders
+                        .get(usize::from(report.address.fragment.get()))
+                        .is_some_and(|holder| (holder.node, holder.drive) == (*node, *drive))
+            });
+            if !known {
+                found(
+                    violations,
+                    "space: no fragment that the slab table does not know",
+                    format!("{node} {drive}: {report:?}"),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

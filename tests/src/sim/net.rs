@@ -1,0 +1,492 @@
+//! The network: real frames between nodes, with latency, loss, duplicates, reordering and cuts drawn from the seed.
+//!
+//! Every call travels for itself, so calls overtake each other more than on the one connection of production. A broken
+//! connection is one call's loss here. Not modelled: bandwidth, and bytes that change on the way (a frame's checksums turn
+//! those into a broken connection, which `node/env` tests on real sockets).
+
+use super::draws::Draws;
+use super::limits::{CALLS_PER_PEER_MAX, DIAL_PATIENCE};
+use super::spawn::SimSpawn;
+use super::tasks::{Owner, Tasks};
+use super::trace::Trace;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::{BoxFuture, Either, select};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use strongroom_env::{Clock, Handler, Net, NetError, Spawn};
+use strongroom_format::wire::{EnvelopeHeader, Frame, FrameKind};
+use strongroom_types::{Deadline, NodeId, ZoneId};
+use tokio::sync::oneshot;
+
+const WITHIN_ZONE: Range<Duration> = Duration::from_micros(50)..Duration::from_millis(1);
+const ACROSS_ZONES: Range<Duration> = Duration::from_micros(500)..Duration::from_millis(4);
+const SLOW: Range<Duration> = Duration::from_millis(5)..Duration::from_millis(300);
+const BREAK: Range<Duration> = Duration::from_millis(1)..Duration::from_secs(1);
+
+/// How often something goes wrong with one message, in a million.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weather {
+    /// The connection breaks under it: it does not arrive, and the caller hears of a loss.
+    pub lost: u32,
+    /// A request arrives twice.
+    pub duplicated: u32,
+    /// It takes much longer than the others.
+    pub slow: u32,
+}
+
+impl Weather {
+    /// Nothing is lost or doubled; now and then something is slow.
+    pub const FAIR: Self = Self { lost: 0, duplicated: 0, slow: 1_000 };
+    /// Bad, but most messages arrive.
+    pub const FOUL: Self = Self { lost: 20_000, duplicated: 20_000, slow: 50_000 };
+}
+
+/// All wires.
+pub struct Network {
+    trace: Arc<Trace>,
+    tasks: Arc<Tasks>,
+    state: Mutex<State>,
+}
+
+struct State {
+    draws: Draws,
+    weather: Weather,
+    zones: BTreeMap<NodeId, ZoneId>,
+    processes: BTreeMap<NodeId, Process>,
+    /// Nothing gets from the first to the second.
+    cuts: BTreeSet<(NodeId, NodeId)>,
+    next: u64,
+    flights: BTreeMap<u64, Flight>,
+}
+
+/// What is at a node's address.
+enum Process {
+    /// Nothing at all: the machine is off.
+    Dark,
+    /// A machine whose process is gone; it refuses connections.
+    Gone,
+    /// A process.
+    Up { spawn: Arc<SimSpawn>, handler: Option<Arc<dyn Handler>> },
+}
+
+/// A call that waits for its answer.
+struct Flight {
+    from: NodeId,
+    to: NodeId,
+    answer: oneshot::Sender<Result<Frame, NetError>>,
+}
+
+/// A message under way.
+#[derive(Clone)]
+struct Message {
+    call: u64,
+    from: NodeId,
+    to: NodeId,
+    bytes: Bytes,
+}
+
+/// What becomes of a message.
+enum Fate {
+    Arrives { after: Duration, again_after: Option<Duration> },
+    Lost { after: Duration },
+}
+
+impl Network {
+    /// No nodes yet, fair weather.
+    pub fn new(draws: Draws, trace: Arc<Trace>, tasks: Arc<Tasks>) -> Arc<Self> {
+        let state = State {
+            draws,
+            weather: Weather::FAIR,
+            zones: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            next: 1,
+            flights: BTreeMap::new(),
+        };
+        Arc::new(Self { trace, tasks, state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a machine, which is off.
+    pub(super) fn add(&self, node: NodeId, zone: ZoneId) {
+        let mut state = self.lock();
+        state.zones.insert(node, zone);
+        state.processes.insert(node, Process::Dark);
+    }
+
+    /// A process starts on the machine.
+    pub(super) fn up(&self, node: NodeId, spawn: Arc<SimSpawn>) {
+        self.lock().processes.insert(node, Process::Up { spawn, handler: None });
+    }
+
+    /// The process ends. Its callers hear of it, unless the machine went dark with it.
+    pub(super) fn down(self: &Arc<Self>, node: NodeId, dark: bool) {
+        let mut state = self.lock();
+        let process = if dark { Process::Dark } else { Process::Gone };
+        let before = state.processes.insert(node, process);
+        let waiting: Vec<u64> =
+            state.flights.iter().filter(|(_, flight)| flight.to == node).map(|(call, _)| *call).collect();
+        drop(state);
+        drop(before);
+        if !dark {
+            for call in waiting {
+                self.fail(call, WITHIN_ZONE.end, |to| NetError::Lost { to });
+            }
+        }
+    }
+
+    /// From now on the weather is this.
+    pub fn set_weather(&self, weather: Weather) {
+        self.lock().weather = weather;
+        self.trace.line(format_args!("net   weather {weather:?}"));
+    }
+
+    /// Nothing gets from `from` to `to` any more, messages under way included.
+    pub fn cut(&self, from: NodeId, to: NodeId) {
+        self.lock().cuts.insert((from, to));
+        self.trace.line(format_args!("net   cut {from} > {to}"));
+    }
+
+    /// Nothing gets in or out of the zone any more.
+    pub fn cut_zone(&self, zone: ZoneId) {
+        let mut state = self.lock();
+        let nodes: Vec<(NodeId, ZoneId)> = state.zones.iter().map(|(node, zone)| (*node, *zone)).collect();
+        for (from, from_zone) in &nodes {
+            for (to, to_zone) in &nodes {
+                if (*from_zone == zone) != (*to_zone == zone) {
+                    state.cuts.insert((*from, *to));
+                }
+            }
+        }
+        drop(state);
+        self.trace.line(format_args!("net   cut {zone}"));
+    }
+
+    /// All cuts are mended.
+    pub fn mend(&self) {
+        self.lock().cuts.clear();
+        self.trace.line(format_args!("net   mended"));
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        from: NodeId,
+        to: NodeId,
+        request: &Frame,
+        patience: Duration,
+    ) -> Result<Call, NetError> {
+        let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+        let mut state = self.lock();
+        let in_flight =
+            state.flights.values().filter(|flight| flight.from == from && flight.to == to).count();
+        if in_flight >= CALLS_PER_PEER_MAX {
+            return Err(NetError::Busy { to, credits: CALLS_PER_PEER_MAX });
+        }
+        if !state.zones.contains_key(&to) {
+            return Err(NetError::Unreachable { to });
+        }
+        let call = state.next;
+        state.next += 1;
+        let bytes = encode(FrameKind::Request, call, patience_ms, request)
+            .map_err(|source| NetError::TooLarge { to, source })?;
+        let (sender, answer) = oneshot::channel();
+        state.flights.insert(call, Flight { from, to, answer: sender });
+        let message = Message { call, from, to, bytes };
+        let fate = state.fate(&message, true);
+        drop(state);
+        let (name, head, payload) = (request_name(&request.head), request.head.len(), request.payload.len());
+        match fate {
+            Fate::Arrives { after, again_after } => {
+                let twice = if again_after.is_some() { ", twice" } else { "" };
+                self.trace.line(format_args!(
+                    "net   {from} > {to} #{call} {name} {head}+{payload} B, {} us{twice}",
+                    after.as_micros()
+                ));
+                if let Some(again_after) = again_after {
+                    self.carry(again_after, message.clone(), Self::arrive_request);
+                }
+                self.carry(after, message, Self::arrive_request);
+            }
+            Fate::Lost { after } => {
+                self.trace.line(format_args!("net   {from} > {to} #{call} {name} {head}+{payload} B, lost"));
+                self.fail(call, after, |to| NetError::Lost { to });
+            }
+        }
+        Ok(Call { call, network: Arc::clone(self), answer })
+    }
+
+    fn carry(self: &Arc<Self>, after: Duration, message: Message, arrive: fn(&Arc<Self>, Message)) {
+        let network = Arc::clone(self);
+        let wire = async move {
+            tokio::time::sleep(after).await;
+            arrive(&network, message);
+        };
+        self.tasks.spawn(Owner::World, "wire", Box::pin(wire));
+    }
+
+    /// Ends a call without an answer, after a while.
+    fn fail(self: &Arc<Self>, call: u64, after: Duration, error: fn(NodeId) -> NetError) {
+        let network = Arc::clone(self);
+        let wire = async move {
+            tokio::time::sleep(after).await;
+            let flight = network.lock().flights.remove(&call);
+            if let Some(flight) = flight {
+                let _given_up = flight.answer.send(Err(error(flight.to)));
+            }
+        };
+        self.tasks.spawn(Owner::World, "wire", Box::pin(wire));
+    }
+
+    fn arrive_request(self: &Arc<Self>, message: Message) {
+        let Message { call, from, to, bytes } = message;
+        let state = self.lock();
+        if state.cuts.contains(&(from, to)) {
+            drop(state);
+            return self.silence(call);
+        }
+        let (spawn, handler) = match state.processes.get(&to) {
+            None | Some(Process::Dark) => {
+                drop(state);
+                return self.silence(call);
+            }
+            Some(Process::Gone | Process::Up { handler: None, .. }) => {
+                drop(state);
+                return self.fail(call, WITHIN_ZONE.start, |to| NetError::Unreachable { to });
+            }
+            Some(Process::Up { spawn, handler: Some(handler) }) => (Arc::clone(spawn), Arc::clone(handler)),
+        };
+        drop(state);
+        let request = decode(FrameKind::Request, &bytes);
+        let network = Arc::clone(self);
+        spawn.spawn(
+            "peer-request",
+            Box::pin(async move {
+                let answer = handler.handle(from, request).await;
+                // Weak ends do not matter here: the network outlives every node.
+                network.answer(call, to, from, &answer);
+            }),
+        );
+    }
+
+    /// Nothing comes back: what the kernel makes of that when the caller waits long enough.
+    fn silence(self: &Arc<Self>, call: u64) {
+        self.fail(call, DIAL_PATIENCE, |to| NetError::Lost { to });
+    }
+
+    fn answer(self: &Arc<Self>, call: u64, from: NodeId, to: NodeId, answer: &Frame) {
+        let (head, payload) = (answer.head.len(), answer.payload.len());
+        let Ok(bytes) = encode(FrameKind::Response, call, 0, answer) else {
+            self.trace
+                .line(format_args!("net   {from} > {to} #{call} answer of {head}+{payload} B is no frame"));
+            return;
+        };
+        let message = Message { call, from, to, bytes };
+        let fate = self.lock().fate(&message, false);
+        match fate {
+            Fate::Arrives { after, .. } => {
+                self.trace.line(format_args!(
+                    "net   {from} > {to} #{call} answer {head}+{payload} B, {} us",
+                    after.as_micros()
+                ));
+                self.carry(after, message, Self::arrive_answer);
+            }
+            Fate::Lost { after } => {
+                self.trace.line(format_args!("net   {from} > {to} #{call} answer {head}+{payload} B, lost"));
+                self.fail(call, after, |to| NetError::Lost { to });
+            }
+        }
+    }
+
+    fn arrive_answer(self: &Arc<Self>, message: Message) {
+        let Message { call, from, to, bytes } = message;
+        let mut state = self.lock();
+        if state.cuts.contains(&(from, to)) {
+            drop(state);
+            return self.silence(call);
+        }
+        let flight = state.flights.remove(&call);
+        drop(state);
+        if let Some(flight) = flight {
+            let _given_up = flight.answer.send(Ok(decode(FrameKind::Response, &bytes)));
+        }
+    }
+}
+
+impl State {
+    fn fate(&mut self, message: &Message, request: bool) -> Fate {
+        let near = self.zones.get(&message.from) == self.zones.get(&message.to);
+        let Weather { lost, duplicated, slow } = self.weather;
+        let after = self.latency(near, slow);
+        // Drawn always, so that the weather changes what happens and not what is drawn next.
+        let (is_lost, is_duplicated) = (self.draws.chance(lost), self.draws.chance(duplicated));
+        let (breaks_after, again_after) = (self.draws.duration(BREAK), self.latency(near, slow));
+        if is_lost {
+            return Fate::Lost { after: breaks_after };
+        }
+        Fate::Arrives { after, again_after: (request && is_duplicated).then_some(again_after) }
+    }
+
+    fn latency(&mut self, near: bool, slow: u32) -> Duration {
+        let usual = self.draws.duration(if near { WITHIN_ZONE } else { ACROSS_ZONES });
+        let extra = self.draws.duration(SLOW);
+        if self.draws.chance(slow) { usual + extra } else { usual }
+    }
+}
+
+/// A call under way; gives up when dropped.
+struct Call {
+    call: u64,
+    network: Arc<Network>,
+    answer: oneshot::Receiver<Result<Frame, NetError>>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let flight = self.network.lock().flights.remove(&self.call);
+        drop(flight);
+    }
+}
+
+/// The network as one node sees it, in one of its lives.
+pub struct SimNet {
+    network: Arc<Network>,
+    node: NodeId,
+    clock: Arc<dyn Clock>,
+    spawn: Arc<SimSpawn>,
+}
+
+impl SimNet {
+    /// The network for a life of `node` that began with [`Network::up`].
+    pub(super) fn new(
+        network: Arc<Network>,
+        node: NodeId,
+        clock: Arc<dyn Clock>,
+        spawn: Arc<SimSpawn>,
+    ) -> Self {
+        Self { network, node, clock, spawn }
+    }
+
+    async fn call_peer(
+        network: Arc<Network>,
+        clock: Arc<dyn Clock>,
+        from: NodeId,
+        to: NodeId,
+        request: Frame,
+        deadline: Deadline,
+    ) -> Result<Frame, NetError> {
+        let patience = deadline.remaining(clock.now());
+        let mut call = network.begin(from, to, &request, patience)?;
+        drop(request);
+        match select(&mut call.answer, clock.sleep(patience)).await {
+            Either::Left((answer, _)) => answer.unwrap_or(Err(NetError::Lost { to })),
+            Either::Right(((), _)) => Err(NetError::TimedOut { to }),
+        }
+    }
+
+    async fn call_self(
+        network: Arc<Network>,
+        clock: Arc<dyn Clock>,
+        spawn: Arc<SimSpawn>,
+        node: NodeId,
+        request: Frame,
+        deadline: Deadline,
+    ) -> Result<Frame, NetError> {
+        request.check_bounds().map_err(|source| NetError::TooLarge { to: node, source })?;
+        let handler = match network.lock().processes.get(&node) {
+            Some(Process::Up { handler: Some(handler), .. }) => Arc::clone(handler),
+            _ => return Err(NetError::Unreachable { to: node }),
+        };
+        let (sender, answer) = oneshot::channel();
+        spawn.spawn(
+            "own-request",
+            Box::pin(async move {
+                let _given_up = sender.send(handler.handle(node, request).await);
+            }),
+        );
+        match select(answer, clock.sleep(deadline.remaining(clock.now()))).await {
+            Either::Left((answer, _)) => answer.map_err(|_ended| NetError::Lost { to: node }),
+            Either::Right(((), _)) => Err(NetError::TimedOut { to: node }),
+        }
+    }
+}
+
+impl Net for SimNet {
+    fn call(
+        &self,
+        to: NodeId,
+        request: Frame,
+        deadline: Deadline,
+    ) -> BoxFuture<'static, Result<Frame, NetError>> {
+        let (network, clock) = (Arc::clone(&self.network), Arc::clone(&self.clock));
+        if to == self.node {
+            Box::pin(Self::call_self(network, clock, Arc::clone(&self.spawn), to, request, deadline))
+        } else {
+            Box::pin(Self::call_peer(network, clock, self.node, to, request, deadline))
+        }
+    }
+
+    fn serve(&self, handler: Arc<dyn Handler>) {
+        let mut state = self.network.lock();
+        match state.processes.get_mut(&self.node) {
+            Some(Process::Up { spawn, handler: served }) if Arc::ptr_eq(spawn, &self.spawn) => {
+                assert!(served.replace(handler).is_none(), "serve is called once, at start");
+            }
+            // A life that is over.
+            _ => {}
+        }
+    }
+}
+
+fn encode(
+    kind: FrameKind,
+    call: u64,
+    deadline_ms: u32,
+    frame: &Frame,
+) -> Result<Bytes, strongroom_format::FormatError> {
+    let header = EnvelopeHeader::for_frame(kind, call, deadline_ms, frame)?;
+    let mut bytes =
+        BytesMut::with_capacity(EnvelopeHeader::LEN_BYTES + frame.head.len() + frame.payload.len());
+    bytes.put_slice(&header.encode());
+    bytes.put_slice(&frame.head);
+    bytes.put_slice(&frame.payload);
+    Ok(bytes.freeze())
+}
+
+fn decode(kind: FrameKind, bytes: &Bytes) -> Frame {
+    let mut bytes = bytes.clone();
+    let header = bytes.split_to(EnvelopeHeader::LEN_BYTES);
+    let header = header.as_ref().try_into().expect("cut to its length");
+    let header = EnvelopeHeader::decode(header).expect("encoded by the function above");
+    assert_eq!(header.kind, kind, "requests and answers keep apart");
+    let head = bytes.split_to(header.head_len_bytes as usize);
+    let frame = Frame { head, payload: bytes };
+    header.check(&frame).expect("nothing changes on the way");
+    frame
+}
+
+/// The name of the request in a frame, by postcard's number of its variant.
+fn request_name(head: &[u8]) -> &'static str {
+    const NAMES: [&str; 12] = [
+        "Ping",
+        "Append",
+        "Read",
+        "Seal",
+        "Settle",
+        "WriteFragment",
+        "FinishFragment",
+        "Encode",
+        "Free",
+        "Report",
+        "Raft",
+        "Meta",
+    ];
+    head.first().and_then(|number| NAMES.get(usize::from(*number))).copied().unwrap_or("Unknown")
+}
+
+#[cfg(test)]
+mod tests;

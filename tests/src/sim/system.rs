@@ -1,0 +1,85 @@
+//! The seam to what is simulated: how a node starts and how clients get in. Strongroom's node is one; the toy is another.
+
+use super::checkers::layout::Facts;
+use super::operation::{Operation, Outcome};
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use strongroom_env::Env;
+use strongroom_io::Device;
+use strongroom_meta::kv::OrderedKv;
+use strongroom_types::{NodeId, ZoneId};
+
+/// What a system wants to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Zones.
+    pub zones: u8,
+    /// Nodes of each zone.
+    pub nodes_per_zone: u8,
+    /// Drives of each node.
+    pub drives_per_node: usize,
+    /// Bytes of each drive.
+    pub drive_len_bytes: u64,
+    /// Whether it keeps what it promises when bytes on media are harmed.
+    pub survives_media_faults: bool,
+    /// Whether PUTs may carry conditions.
+    pub conditions: bool,
+    /// Bytes of an object that clients store at most.
+    pub value_len_bytes_max: usize,
+}
+
+/// What a node gets when it starts.
+pub struct NodeParts {
+    /// The outside, for this life.
+    pub env: Env,
+    /// Which node it is.
+    pub node: NodeId,
+    /// All nodes with their zones.
+    pub nodes: BTreeMap<NodeId, ZoneId>,
+    /// Its drives.
+    pub drives: Vec<Arc<dyn Device>>,
+    /// Its state directory.
+    pub kv: Arc<dyn OrderedKv>,
+    /// Counts its lives from 1.
+    pub life: u64,
+    /// The fault that is built into its code in this run, by name.
+    pub mutant: Option<&'static str>,
+}
+
+/// A fault that can be built into a system's code, and that the simulator must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mutant {
+    /// Its name.
+    pub name: &'static str,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+/// What is simulated.
+pub trait System: Send + Sync {
+    /// What it wants to run on.
+    fn shape(&self) -> Shape;
+
+    /// Its mutants.
+    fn mutants(&self) -> &'static [Mutant];
+
+    /// Starts a node. Runs as a task of the node; what it starts goes through the node's `Spawn`.
+    fn start(&self, parts: NodeParts) -> BoxFuture<'static, anyhow::Result<Arc<dyn Door>>>;
+}
+
+/// The way into a node.
+pub trait Door: Send + Sync {
+    /// Does what a client asks. Runs as a task of the node; dropped where the client stops waiting.
+    fn perform(&self, operation: Operation) -> BoxFuture<'static, Outcome>;
+
+    /// Whether no background work is left to do, as far as this node knows.
+    fn settled(&self) -> BoxFuture<'static, bool> {
+        Box::pin(async { true })
+    }
+
+    /// What the cluster says of itself; `None` where the system has no slabs. Asked when all have settled.
+    fn facts(&self) -> BoxFuture<'static, anyhow::Result<Option<Facts>>> {
+        Box::pin(async { Ok(None) })
+    }
+}

@@ -1,0 +1,243 @@
+//! The world: machines with drives in zones, wires between them, and one clock. Starts, kills and restarts nodes.
+
+use super::clock::SimClock;
+use super::draws::Draws;
+use super::drives::SimDrive;
+use super::entropy;
+use super::limits::STACK_LEN_BYTES;
+use super::net::{Network, SimNet};
+use super::rng::SimRng;
+use super::spawn::SimSpawn;
+use super::tasks::{Owner, Tasks};
+use super::trace::{Sink, Summary, Trace};
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use strongroom_env::{Env, Rng};
+use strongroom_io::Device;
+use strongroom_io::memory::MemoryDevice;
+use strongroom_meta::kv::{MemoryKv, MemoryMedia as KvMedia, OrderedKv};
+use strongroom_types::{NodeId, ZoneId};
+
+/// The world. Clones are the same one.
+#[derive(Clone)]
+pub struct World {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    draws: Draws,
+    origin: tokio::time::Instant,
+    trace: Arc<Trace>,
+    tasks: Arc<Tasks>,
+    network: Arc<Network>,
+    machines: Mutex<BTreeMap<NodeId, Machine>>,
+}
+
+struct Machine {
+    zone: ZoneId,
+    clock: SimClock,
+    drives: Vec<SimDrive>,
+    kv: KvMedia,
+    lives: u64,
+    spawn: Option<Arc<SimSpawn>>,
+}
+
+/// What a process finds when it starts.
+pub struct Boot {
+    /// The world as it sees it.
+    pub env: Env,
+    /// Its drives, opened.
+    pub drives: Vec<Arc<dyn Device>>,
+    /// Its state directory, opened.
+    pub kv: Arc<dyn OrderedKv>,
+    /// Counts its lives from 1.
+    pub life: u64,
+    /// Starts tasks of this life.
+    pub spawn: Arc<SimSpawn>,
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process is killed; the machine stays and keeps what it was told to write.
+    Crash,
+    /// Power fails: of what was not flushed, anything may be gone. Peers hear nothing.
+    PowerCut,
+}
+
+/// Runs `body` in a new world of this seed, on a thread of its own, and gives its output and what is left of the trace.
+///
+/// # Panics
+/// Where the run panicked.
+pub fn run<T: Send + 'static>(
+    seed: u64,
+    sink: Sink,
+    body: impl FnOnce(World) -> BoxFuture<'static, T> + Send + 'static,
+) -> (T, Summary) {
+    let thread = std::thread::Builder::new().name(format!("seed-{seed}")).stack_size(STACK_LEN_BYTES);
+    let running = thread.spawn(move || {
+        // First of all: whatever this thread makes draws its seeds from here.
+        entropy::seed_this_thread(Draws::new(seed).split("entropy").u64());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime without I/O takes nothing from the system").block_on(async move {
+            let world = World::new(seed, sink);
+            let (tasks, trace) = (Arc::clone(&world.inner.tasks), Arc::clone(&world.inner.trace));
+            let output = tasks.run(body(world)).await;
+            (output, trace.summary())
+        })
+    });
+    match running.expect("the system gives a thread").join() {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+impl World {
+    fn new(seed: u64, sink: Sink) -> Self {
+        let draws = Draws::new(seed);
+        let trace = Arc::new(Trace::new(sink));
+        let tasks = Tasks::new(draws.split("tasks"), Arc::clone(&trace));
+        let network = Network::new(draws.split("network"), Arc::clone(&trace), Arc::clone(&tasks));
+        let (origin, machines) = (tokio::time::Instant::now(), Mutex::default());
+        Self { inner: Arc::new(Inner { draws, origin, trace, tasks, network, machines }) }
+    }
+
+    fn machines(&self) -> MutexGuard<'_, BTreeMap<NodeId, Machine>> {
+        self.inner.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream of numbers for the part of the run with this name.
+    pub fn draws(&self, name: &str) -> Draws {
+        self.inner.draws.split(name)
+    }
+
+    /// What happened so far.
+    pub fn trace(&self) -> &Trace {
+        &self.inner.trace
+    }
+
+    /// The wires.
+    pub fn network(&self) -> &Arc<Network> {
+        &self.inner.network
+    }
+
+    /// How long the run has gone on, in simulated time.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.inner.origin.elapsed()
+    }
+
+    /// A clock that goes right, for clients.
+    pub fn clock(&self) -> SimClock {
+        SimClock::new(self.inner.origin)
+    }
+
+    /// Starts a task that belongs to no node.
+    pub fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+        self.inner.tasks.spawn(Owner::World, name, future);
+    }
+
+    /// Adds a machine with empty drives of these lengths. It is off.
+    pub fn add(&self, node: NodeId, zone: ZoneId, drives_len_bytes: &[u64]) {
+        let trace = &self.inner.trace;
+        let drives = drives_len_bytes.iter().enumerate();
+        let drives = drives
+            .map(|(index, len)| SimDrive::new(node, index, *len, &self.inner.draws, Arc::clone(trace)))
+            .collect();
+        let (clock, kv) = (self.clock(), KvMedia::new());
+        self.machines().insert(node, Machine { zone, clock, drives, kv, lives: 0, spawn: None });
+        self.inner.network.add(node, zone);
+    }
+
+    /// All machines with their zones.
+    pub fn nodes(&self) -> Vec<(NodeId, ZoneId)> {
+        self.machines().iter().map(|(node, machine)| (*node, machine.zone)).collect()
+    }
+
+    /// Whether a node runs.
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.machines().get(&node).is_some_and(|machine| machine.spawn.is_some())
+    }
+
+    /// How many tasks a node has.
+    pub fn task_count(&self, node: NodeId) -> usize {
+        self.inner.tasks.count(Owner::Node(node))
+    }
+
+    /// The drives of a node.
+    pub fn drives(&self, node: NodeId) -> Vec<SimDrive> {
+        self.machines().get(&node).map(|machine| machine.drives.clone()).unwrap_or_default()
+    }
+
+    /// The state directory's media of a node.
+    pub fn kv(&self, node: NodeId) -> Option<KvMedia> {
+        self.machines().get(&node).map(|machine| machine.kv.clone())
+    }
+
+    /// The node's calendar jumps to be off by this.
+    pub fn set_skew_ms(&self, node: NodeId, skew_ms: i64) {
+        if let Some(machine) = self.machines().get(&node) {
+            machine.clock.set_skew_ms(skew_ms);
+            self.inner.trace.line(format_args!("clock {node} is off by {skew_ms} ms"));
+        }
+    }
+
+    /// Begins the next life of a node that is down.
+    ///
+    /// # Panics
+    /// No such machine, or it runs.
+    pub fn boot(&self, node: NodeId) -> Boot {
+        let mut machines = self.machines();
+        let machine = machines.get_mut(&node).expect("a machine that was added");
+        assert!(machine.spawn.is_none(), "{node} runs already");
+        machine.lives += 1;
+        let life = machine.lives;
+        let draws = self.inner.draws.split(&format!("{node} life {life}"));
+        let rng: Arc<dyn Rng> = Arc::new(SimRng::new(draws.split("rng")));
+        let spawn =
+            SimSpawn::new(Arc::clone(&self.inner.tasks), node, Arc::clone(&rng), draws.split("blocking"));
+        machine.spawn = Some(Arc::clone(&spawn));
+        let clock = Arc::new(machine.clock.clone());
+        let kv = Arc::new(MemoryKv::on(&machine.kv));
+        let drives = machine.drives.iter().map(|drive| {
+            let device =
+                MemoryDevice::open(&drive.media).expect("the life before was ended, and its session with it");
+            Arc::new(device) as Arc<dyn Device>
+        });
+        let drives = drives.collect();
+        drop(machines);
+        self.inner.network.up(node, Arc::clone(&spawn));
+        let net = SimNet::new(Arc::clone(&self.inner.network), node, clock.clone(), Arc::clone(&spawn));
+        let env = Env { clock, rng, spawn: spawn.clone(), net: Arc::new(net) };
+        self.inner.trace.line(format_args!("node  {node} boots, life {life}"));
+        Boot { env, drives, kv, life, spawn }
+    }
+
+    /// Ends a node: all its futures are dropped where they are. Nothing happens to one that is down.
+    pub fn kill(&self, node: NodeId, end: End) {
+        let Some((spawn, drives, kv, lives)) = self.machines().get_mut(&node).and_then(|machine| {
+            let spawn = machine.spawn.take()?;
+            Some((spawn, machine.drives.clone(), machine.kv.clone(), machine.lives))
+        }) else {
+            return;
+        };
+        let mut draws = self.inner.draws.split(&format!("{node} end {lives}"));
+        // The media first: a destructor that wrote something would write it after the end.
+        for drive in &drives {
+            match end {
+                End::Crash => drive.media.disconnect(draws.u64()),
+                End::PowerCut => drive.media.power_cut(draws.u64()),
+            }
+        }
+        match end {
+            // What a process gave to its kernel stays; the store buffers in the process, so it may be gone as well.
+            End::Crash | End::PowerCut => kv.power_cut(draws.u64()),
+        }
+        self.inner.network.down(node, end == End::PowerCut);
+        let tasks = spawn.kill();
+        self.inner.trace.line(format_args!("node  {node} ends by {end:?} with {tasks} tasks"));
+    }
+}
+
+#[cfg(test)]
+mod tests;
