@@ -107,13 +107,18 @@ pub(crate) fn env_alone(seed: u64) -> Env {
 /// The network of a cluster: who is there, what is cut, what was said.
 #[derive(Default)]
 pub(crate) struct World {
-    nodes: Mutex<BTreeMap<NodeId, (Arc<Meta>, Arc<TestSpawn>)>>,
+    nodes: Mutex<BTreeMap<NodeId, Running>>,
     cut: Mutex<BTreeSet<(NodeId, NodeId)>>,
     /// How many answers of client requests to lose from now on.
     lose_answers: AtomicU64,
     /// Raft messages so far.
     pub(crate) raft_messages: AtomicU64,
+    /// CRC32C over all requests so far: when, from, to and what.
+    pub(crate) trace: Mutex<u32>,
 }
+
+/// A node that runs, and what ends it.
+type Running = (Arc<Meta>, Arc<TestSpawn>);
 
 struct WorldNet {
     me: NodeId,
@@ -126,6 +131,15 @@ impl World {
         self.cut.lock().unwrap().contains(&(from, to))
     }
 
+    fn note(&self, from: NodeId, to: NodeId, request: &Frame) {
+        let at = ORIGIN.with(|origin| origin.borrow().unwrap()).elapsed().as_nanos() as u64;
+        let mut trace = self.trace.lock().unwrap();
+        for part in [&at.to_be_bytes()[..], &from.get().to_be_bytes(), &to.get().to_be_bytes(), &request.head]
+        {
+            *trace = crc32c::crc32c_append(*trace, part);
+        }
+    }
+
     async fn deliver(self: Arc<Self>, from: NodeId, to: NodeId, request: Frame) -> Result<Frame, NetError> {
         if self.is_cut(from, to) {
             std::future::pending::<()>().await;
@@ -133,6 +147,7 @@ impl World {
         let target = self.nodes.lock().unwrap().get(&to).cloned();
         let Some((meta, spawn)) = target else { return Err(NetError::Unreachable { to }) };
         request.check_bounds().unwrap();
+        self.note(from, to, &request);
         let (group, body, raft) = match request.decode_request().unwrap() {
             Request::Raft { group, body } => (group, body, true),
             Request::Meta { group, body } => (group, body, false),

@@ -285,7 +285,11 @@ impl Incoming {
     /// Takes bytes at the present position; those that came before already are passed over.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(failed) = self.failed {
-            return Err(failed.into());
+            if self.position != 0 {
+                return Err(failed.into());
+            }
+            // The sender begins again. Records that were good are written once more, with the same bytes.
+            *self = Self::new(Arc::clone(&self.kv), self.generation, std::mem::take(&mut self.prefix));
         }
         let expected = self.received();
         if self.position > expected {

@@ -147,3 +147,18 @@ async fn a_stream_has_one_direction() {
     assert!(outgoing.write_u8(1).await.is_err());
     assert!(outgoing.received().is_err());
 }
+
+#[tokio::test]
+async fn after_damage_on_the_way_the_sender_may_begin_again() {
+    let view = source(300);
+    let bytes = bytes_of(&view).await;
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 1;
+    let (kv, mut stream) = target();
+    assert!(stream.write_all(&damaged).await.is_err());
+    assert!(stream.write_all(&bytes).await.is_err(), "from where it was, nothing more is taken");
+    stream.seek(SeekFrom::Start(0)).await.unwrap();
+    stream.write_all(&bytes).await.unwrap();
+    stream.received().unwrap();
+    assert_same(&view, &kv);
+}
