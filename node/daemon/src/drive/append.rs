@@ -1,10 +1,10 @@
 //! Rows: what one append writes, and what it changes once that is durable.
 
 use super::fragment::{Body, Fragment, Rows};
-use super::state::{State, key_of};
+use super::state::{State, check_fragment, key_of};
 use super::{Shared, lane::Write};
 use strongroom_format::checksum::FragmentKey;
-use strongroom_format::extent::{ExtentHeader, ExtentKind};
+use strongroom_format::extent::{ExtentHeader, ExtentKind, MarkSlot};
 use strongroom_format::row::{self, ROW_HEADER_LEN_BYTES, RowFields};
 use strongroom_format::wire::message::{Append, Refusal};
 use strongroom_io::AlignedBuffer;
@@ -69,7 +69,7 @@ fn check_shape(append: &Append, payload: &[u8]) -> Result<(), Refusal> {
     if !append.profile.is_copies() {
         return Err(Refusal::Invalid(format!("append to {}: expected copies", append.profile)));
     }
-    Ok(())
+    check_fragment(&append.address, append.profile)
 }
 
 /// Whether the row may follow what is here; gives its header's fields, the end of the image so far, and how many extents there are.
@@ -84,10 +84,11 @@ fn admit(state: &State, append: &Append, key: &FragmentKey) -> Result<(RowFields
         previous_chain,
     };
     let Some(fragment) = state.fragments.get(key) else {
-        if append.sequence != RowSequence::FIRST {
+        let first = append.sequence == RowSequence::FIRST;
+        if !first && state.absent() == Refusal::NotHere {
             return Err(Refusal::OutOfOrder { expected: RowSequence::FIRST });
         }
-        if state.suspect {
+        if !first || state.suspect {
             return Err(Refusal::DriveError);
         }
         return check_offset(append, 0).map(|()| (fields(0), 0, 0));
@@ -123,7 +124,8 @@ fn check_offset(append: &Append, end_bytes: u32) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The header of the extent that `fragment` gets next.
+/// The header of the extent that `fragment` gets next; with the first one the mark slots are emptied, where a fragment of the same
+/// key that was given back may have left a mark.
 pub(super) fn header_write(
     shared: &Shared,
     fragment: &Fragment,
@@ -143,9 +145,21 @@ pub(super) fn header_write(
     };
     let block =
         header.encode(extent).expect("profile, fragment and ordinal were checked when the job was admitted");
-    let buffer = AlignedBuffer::copy_of(&block).expect("a block is a whole block");
-    Write { offset_bytes: shared.device_offset_bytes(extent, 0), buffer }
+    Write {
+        offset_bytes: shared.device_offset_bytes(extent, 0),
+        buffer: header_buffer(&block, header.ordinal),
+    }
 }
+
+/// What stands at the beginning of an extent with this place in its fragment: the header, and in the first one two empty mark slots.
+pub(super) fn header_buffer(header: &[u8], ordinal: u32) -> AlignedBuffer {
+    let blocks = if ordinal == 0 { 3 } else { 1 };
+    let mut buffer = AlignedBuffer::zeroed(blocks * BLOCK_LEN_BYTES as usize);
+    buffer[..header.len()].copy_from_slice(header);
+    buffer
+}
+
+const _: () = assert!(MarkSlot::Second.offset_bytes() == 2 * BLOCK_LEN_BYTES);
 
 /// The writes of `data` at `position_bytes` of a fragment's data: one, unless it crosses extents.
 pub(super) fn place(

@@ -21,6 +21,16 @@ pub struct Fragment {
     pub body: Body,
 }
 
+impl Fragment {
+    /// The next row it would take; the first where it takes none.
+    pub fn next_sequence(&self) -> RowSequence {
+        match &self.body {
+            Body::Hot(rows) => rows.next_sequence(),
+            Body::Cold(_) => RowSequence::FIRST,
+        }
+    }
+}
+
 /// What a fragment holds.
 #[derive(Debug)]
 pub enum Body {
@@ -50,7 +60,8 @@ pub struct Rows {
     pub next_mark: Option<MarkSlot>,
     /// The last mark could not be written: it is in force here in memory, and nothing is promised of it.
     pub mark_failed: bool,
-    /// A header could not be read at start: there may be more rows than are known, so nothing is said of this fragment at a seal.
+    /// Headers could not be read or do not check at start: there are or may be more rows than are known, so nothing is said of this
+    /// fragment at a seal, and what is beyond the known rows is not called absent.
     pub unreadable: bool,
     /// No appends: found at start, so its last run ended without a word about what was in flight.
     pub closed: bool,
@@ -77,9 +88,15 @@ pub enum SliceState {
         /// CRC32C of the table.
         table_crc32c: u32,
     },
-    /// Found at start without a valid mark: its making was cut short, or both its marks are damaged. Not readable; kept
-    /// until the slab table says what it is.
-    Unfinished,
+    /// Found at start without a valid mark: its making was cut short, or its marks are damaged. Not readable; kept until it is begun
+    /// again or the slab table says what it is.
+    Unfinished {
+        /// Something is in a mark slot: a cut finish, or a mark that rotted.
+        damaged: bool,
+    },
+    /// Found at start with a mark, but not all extents that it needs are known. Not readable, and not begun again: the other
+    /// extents may come back.
+    Incomplete,
 }
 
 impl Default for Rows {
@@ -134,7 +151,12 @@ impl Rows {
 
     /// Chain checksum at the last row planned.
     pub fn last_chain(&self) -> u32 {
-        self.chains.last().copied().unwrap_or(0)
+        self.chain_at(self.count())
+    }
+
+    /// Chain checksum at the end of the first `rows` rows.
+    pub fn chain_at(&self, rows: u32) -> u32 {
+        rows.checked_sub(1).map_or(0, |last| self.chains[last as usize])
     }
 
     /// First block of row `row` in the image.

@@ -3,23 +3,36 @@
 //! A batch is planned in memory under the state's lock, written at once, flushed once, and only then answered. While it is under way
 //! the next one gathers by itself, so the flush is shared by as many jobs as the drive's own speed brings together; there is no timer.
 //!
-//! A job that needs one thing on media before another has a second phase: the first is flushed before the second is written.
+//! A job that needs one thing on media before another has a second phase: the first is flushed before the second is written. A job
+//! that must not be mixed with what came before it (a fence, an agreed length, a free, a fragment begun again) begins a new batch.
 
-use super::state::{State, key_of};
+use super::fragment::Fragment;
+use super::state::key_of;
 use super::{Shared, append, mark, slice};
 use crate::limits::{DRIVE_BATCH_JOBS_MAX, DRIVE_BATCH_LEN_BYTES_MAX, DRIVE_EARLY_ROWS_MAX};
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{Either, select};
+use futures::stream::{self, StreamExt};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use strongroom_core::mutants::Mutant;
 use strongroom_env::Env;
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::wire::message::{Append, FinishFragment, Free, Refusal, Seal, Settle, WriteFragment};
-use strongroom_io::{AlignedBuffer, Class, Operation};
-use strongroom_types::RowSequence;
+use strongroom_io::{AlignedBuffer, Class, DeviceError, Operation};
 use strongroom_types::limits::ROWS_IN_FLIGHT_MAX;
+use strongroom_types::{Instant, RowSequence};
 use tokio::sync::{mpsc, oneshot};
+
+/// Writes of a batch in flight at once: a quarter of what a device takes, so that reads keep their places.
+const WRITES_IN_FLIGHT_MAX: usize = strongroom_io::limits::OPERATIONS_PER_DEVICE_MAX / 4;
+/// The pause before an operation is tried again that the device had no place for.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+/// How long a row waits for the one it overtook: long against any reordering, short against the patience of who seals. Without it,
+/// rows whose predecessor was lost would hold places here, and with them requests of their peer, until a restart.
+const EARLY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the answer to a job goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -101,7 +114,7 @@ struct Planned {
 #[derive(Default)]
 struct Batch {
     first: Vec<Write>,
-    /// Written after the first phase was flushed; flushed again.
+    /// Of the last job: written after the first phase was flushed; flushed again.
     second: Vec<Write>,
     planned: Vec<Planned>,
     len_bytes: usize,
@@ -122,6 +135,21 @@ impl Batch {
         self.first.extend(writes);
         self.planned.push(Planned { rest, writes: start..self.first.len() });
     }
+
+    /// A job with a second phase, which may be empty.
+    fn push_last(&mut self, rest: Rest, first: Vec<Write>, second: Vec<Write>) {
+        self.push(rest, first);
+        self.second = second;
+        self.closed = true;
+    }
+}
+
+/// A row that overtook the one it follows.
+struct Early {
+    append: Append,
+    payload: Bytes,
+    reply: Reply<()>,
+    since: Instant,
 }
 
 /// The lane of one drive.
@@ -129,27 +157,56 @@ pub(super) struct Lane {
     shared: Arc<Shared>,
     env: Env,
     jobs: mpsc::Receiver<Job>,
-    /// Rows that overtook the one they follow.
-    early: BTreeMap<(FragmentKey, RowSequence), (Append, Bytes, Reply<()>)>,
+    /// Taken from the queue, and the first of the next batch.
+    held: Option<Job>,
+    early: BTreeMap<(FragmentKey, RowSequence), Early>,
 }
 
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, env: Env, jobs: mpsc::Receiver<Job>) -> Self {
-        Self { shared, env, jobs, early: BTreeMap::new() }
+        Self { shared, env, jobs, held: None, early: BTreeMap::new() }
     }
 
     pub(super) async fn run(mut self) {
-        while let Some(job) = self.jobs.recv().await {
+        while let Some(job) = self.next_job().await {
             let mut batch = Batch::default();
             self.plan(job, &mut batch);
             while batch.takes_more()
                 && let Ok(job) = self.jobs.try_recv()
             {
+                if !batch.planned.is_empty() && self.must_lead(&job) {
+                    self.held = Some(job);
+                    break;
+                }
                 self.plan(job, &mut batch);
             }
             if !batch.planned.is_empty() {
                 self.carry_out(batch).await;
             }
+            self.refuse_hopeless();
+        }
+    }
+
+    async fn next_job(&mut self) -> Option<Job> {
+        if self.held.is_some() {
+            return self.held.take();
+        }
+        while let Some(oldest) = self.early.values().map(|early| early.since).min() {
+            let waited = self.env.clock.now().since(oldest);
+            let patience = self.env.clock.sleep(EARLY_PATIENCE.saturating_sub(waited));
+            if let Either::Left((job, _)) = select(pin!(self.jobs.recv()), patience).await {
+                return job;
+            }
+            self.refuse_hopeless();
+        }
+        self.jobs.recv().await
+    }
+
+    fn must_lead(&self, job: &Job) -> bool {
+        match job {
+            Job::Seal { .. } | Job::Settle { .. } | Job::Free { .. } => true,
+            Job::Piece { write, .. } => slice::begins_again(&self.shared.state(), write),
+            Job::Append { .. } | Job::Finish { .. } => false,
         }
     }
 
@@ -158,8 +215,10 @@ impl Lane {
             Job::Append { append, payload, reply } => self.plan_append(append, payload, reply, batch),
             Job::Seal { seal, reply } => {
                 let key = key_of(&seal.address);
-                self.refuse_early(&key);
                 let plan = mark::plan_seal(&self.shared, &mut self.shared.state(), &seal);
+                if plan.is_ok() {
+                    self.refuse_early(&key, &Refusal::Fenced { epoch: seal.epoch });
+                }
                 push_or_refuse(batch, plan, reply, |reply| Rest::Mark { key, reply });
                 batch.closed = true;
             }
@@ -180,23 +239,20 @@ impl Lane {
                     Err(refusal) => answer(reply, Err(refusal)),
                     Ok(slice::FinishPlan::Already { table_crc32c }) => answer(reply, Ok(table_crc32c)),
                     Ok(slice::FinishPlan::Write { table, marks, table_crc32c }) => {
-                        batch.push(Rest::Finish { key, table_crc32c, reply }, table);
-                        batch.second.extend(marks);
-                        batch.closed = true;
+                        batch.push_last(Rest::Finish { key, table_crc32c, reply }, table, marks);
                     }
                 }
             }
             Job::Free { free, reply } => {
                 let key = key_of(&free.address);
-                self.refuse_early(&key);
                 match mark::plan_free(&self.shared, &mut self.shared.state(), &key) {
-                    None => answer(reply, Ok(())),
-                    Some(plan) => {
-                        batch.push(Rest::Free { extents: plan.extents, reply }, plan.first);
-                        batch.second.extend(plan.rest);
-                        batch.closed = true;
+                    Err(refusal) => answer(reply, Err(refusal)),
+                    Ok(None) => answer(reply, Ok(())),
+                    Ok(Some(plan)) => {
+                        batch.push_last(Rest::Free { extents: plan.extents, reply }, plan.first, plan.rest);
                     }
                 }
+                self.refuse_early(&key, &Refusal::OutOfOrder { expected: RowSequence::FIRST });
             }
         }
     }
@@ -210,10 +266,16 @@ impl Lane {
             match plan {
                 Ok(writes) => {
                     batch.push(Rest::Append { key, sequence, reply }, writes);
-                    next = self.early.remove(&(key, sequence.next()));
+                    let early = self.early.remove(&(key, sequence.next()));
+                    next = early.map(|early| (early.append, early.payload, early.reply));
                 }
                 Err(Refusal::OutOfOrder { expected }) if self.may_wait(expected, sequence) => {
-                    self.early.insert((key, sequence), (append, payload, reply));
+                    let since = self.env.clock.now();
+                    let early = Early { append, payload, reply, since };
+                    // The same row twice: who sent it first has given up on it.
+                    if let Some(before) = self.early.insert((key, sequence), early) {
+                        answer(before.reply, Err(Refusal::Busy));
+                    }
                 }
                 Err(refusal) => answer(reply, Err(refusal)),
             }
@@ -221,48 +283,112 @@ impl Lane {
     }
 
     /// Whether a row that came too early is kept until the one before it comes. A writer has few rows in flight, so a row further
-    /// ahead is not early but wrong. Who waits has a deadline of its own; a fence or free sends all that waits away.
+    /// ahead is not early but wrong.
     fn may_wait(&self, expected: RowSequence, sequence: RowSequence) -> bool {
         let window = u32::try_from(ROWS_IN_FLIGHT_MAX).expect("a small constant");
         let ahead = sequence.get().checked_sub(expected.get());
         ahead.is_some_and(|ahead| ahead > 0 && ahead < window) && self.early.len() < DRIVE_EARLY_ROWS_MAX
     }
 
-    fn refuse_early(&mut self, key: &FragmentKey) {
-        let range = (*key, RowSequence::new(0))..=(*key, RowSequence::new(u32::MAX));
-        let waiting: Vec<_> = self.early.range(range).map(|(place, _)| *place).collect();
-        for place in waiting {
-            let (_, _, reply) = self.early.remove(&place).expect("just listed");
-            answer(reply, Err(Refusal::OutOfOrder { expected: place.1 }));
+    fn refuse_early(&mut self, key: &FragmentKey, refusal: &Refusal) {
+        self.refuse_early_where(|(waiting, _), _| (waiting == key).then(|| refusal.clone()));
+    }
+
+    /// Sends away the early rows that have waited long enough, and those whose fragment takes no more rows.
+    fn refuse_hopeless(&mut self) {
+        if self.early.is_empty() {
+            return;
+        }
+        let now = self.env.clock.now();
+        let shared = self.shared.clone();
+        self.refuse_early_where(|(key, _), early| {
+            let state = shared.state();
+            let fragment = state.fragments.get(key);
+            if fragment.is_some_and(|fragment| fragment.failed) {
+                return Some(Refusal::DriveError);
+            }
+            let expected = fragment.map_or(RowSequence::FIRST, Fragment::next_sequence);
+            (now.since(early.since) >= EARLY_PATIENCE).then_some(Refusal::OutOfOrder { expected })
+        });
+    }
+
+    fn refuse_early_where(
+        &mut self,
+        refusal: impl Fn(&(FragmentKey, RowSequence), &Early) -> Option<Refusal>,
+    ) {
+        for (place, early) in std::mem::take(&mut self.early) {
+            match refusal(&place, &early) {
+                Some(refusal) => answer(early.reply, Err(refusal)),
+                None => drop(self.early.insert(place, early)),
+            }
         }
     }
 
     async fn carry_out(&self, batch: Batch) {
-        let Batch { first, second, planned, .. } = batch;
+        let Batch { first, second, mut planned, .. } = batch;
         let written = self.write_all(first).await;
         let flush_needed = planned.iter().any(|planned| !matches!(planned.rest, Rest::Piece { .. }));
-        let mut flushed = !flush_needed || self.flush().await;
-        if !second.is_empty() && flushed && written.iter().all(|done| *done) {
-            let second_written = self.write_all(second).await;
-            flushed = second_written.iter().all(|done| *done) && self.flush().await;
-        } else if !second.is_empty() {
-            flushed = false;
+        let flushed = !flush_needed || self.flush().await;
+        if !flushed || written.contains(&false) {
+            self.suspect(flushed);
         }
-        let mut discards = Vec::new();
-        {
-            let mut state = self.shared.state();
-            if !flushed || written.contains(&false) {
-                if !state.suspect {
-                    tracing::error!(drive = %self.shared.id, "a write or flush failed: no new fragments on this drive");
-                }
-                state.suspect = true;
-            }
-            for Planned { rest, writes } in planned {
-                let done = flushed && written[writes].iter().all(|done| *done);
-                complete(&mut state, rest, done, &mut discards);
+        let is_done = |writes: std::ops::Range<usize>| flushed && written[writes].iter().all(|done| *done);
+        let last = if second.is_empty() { None } else { planned.pop() };
+        for Planned { rest, writes } in planned {
+            self.complete(rest, is_done(writes)).await;
+        }
+        let Some(Planned { rest, writes }) = last else { return };
+        let mut done = is_done(writes);
+        if done {
+            let written = !self.write_all(second).await.contains(&false);
+            let flushed = written && self.flush().await;
+            done = flushed;
+            if !done {
+                self.suspect(flushed || !written);
             }
         }
-        for extent in discards {
+        self.complete(rest, done).await;
+    }
+
+    /// A write or flush failed.
+    fn suspect(&self, flushed: bool) {
+        let mut state = self.shared.state();
+        if !state.suspect {
+            tracing::error!(drive = %self.shared.id, "a write or flush failed: no new fragments on this drive");
+        }
+        state.suspect = true;
+        if !flushed {
+            state.forsake_unflushed();
+        }
+    }
+
+    async fn complete(&self, rest: Rest, done: bool) {
+        let state = || self.shared.state();
+        match rest {
+            Rest::Append { key, sequence, reply } => {
+                answer(reply, append::complete(&mut state(), &key, sequence, done));
+            }
+            Rest::Mark { key, reply } => answer(reply, mark::complete(&mut state(), &key, done)),
+            Rest::Piece { key, reply } => answer(reply, slice::complete_piece(&mut state(), &key, done)),
+            Rest::Finish { key, table_crc32c, reply } => {
+                let result = slice::complete_finish(&mut state(), &key, table_crc32c, done);
+                answer(reply, result.map(|()| table_crc32c));
+            }
+            Rest::Free { extents, reply } if done => {
+                self.give_back(extents).await;
+                answer(reply, Ok(()));
+            }
+            Rest::Free { extents, reply } => {
+                // What their headers say now only the next start can find out.
+                state().unknown_extents +=
+                    u32::try_from(extents.len()).expect("extents are counted in 32 bits");
+                answer(reply, Err(Refusal::DriveError));
+            }
+        }
+    }
+
+    async fn give_back(&self, extents: Vec<u32>) {
+        for extent in extents {
             let offset_bytes = self.shared.device_offset_bytes(extent, 0);
             let len_bytes = u64::from(self.shared.layout.extent_len_bytes());
             // A hint: whether it is taken changes nothing.
@@ -272,24 +398,37 @@ impl Lane {
         }
     }
 
+    /// Whether each was written.
     async fn write_all(&self, writes: Vec<Write>) -> Vec<bool> {
-        let submit = |write: Write| {
-            let operation = Operation::Write { offset_bytes: write.offset_bytes, buffer: write.buffer };
-            self.shared.device.submit(operation, Class::Append)
-        };
-        let completions = join_all(writes.into_iter().map(submit)).await;
-        completions.into_iter().map(|completion| self.succeeded("write", completion.result)).collect()
+        stream::iter(writes).map(|write| self.write(write)).buffered(WRITES_IN_FLIGHT_MAX).collect().await
+    }
+
+    async fn write(&self, write: Write) -> bool {
+        let Write { offset_bytes, mut buffer } = write;
+        loop {
+            let operation = Operation::Write { offset_bytes, buffer };
+            let completion = self.shared.device.submit(operation, Class::Append).await;
+            match (completion.result, completion.buffer) {
+                (Err(DeviceError::Busy { .. }), Some(back)) => buffer = back,
+                (result, _) => return self.succeeded("write", result),
+            }
+            self.env.clock.sleep(BUSY_PAUSE).await;
+        }
     }
 
     async fn flush(&self) -> bool {
         if self.shared.mutants.has(Mutant::SkipFlush) {
             return true;
         }
-        let completion = self.shared.device.submit(Operation::Flush, Class::Append).await;
-        self.succeeded("flush", completion.result)
+        loop {
+            match self.shared.device.submit(Operation::Flush, Class::Append).await.result {
+                Err(DeviceError::Busy { .. }) => self.env.clock.sleep(BUSY_PAUSE).await,
+                result => return self.succeeded("flush", result),
+            }
+        }
     }
 
-    fn succeeded(&self, what: &str, result: Result<(), strongroom_io::DeviceError>) -> bool {
+    fn succeeded(&self, what: &str, result: Result<(), DeviceError>) -> bool {
         if let Err(error) = &result {
             tracing::error!(drive = %self.shared.id, %error, at = ?self.env.clock.now(), "{what} failed");
         }
@@ -306,26 +445,6 @@ fn push_or_refuse(
     match plan {
         Ok(writes) => batch.push(rest(reply), writes),
         Err(refusal) => answer(reply, Err(refusal)),
-    }
-}
-
-fn complete(state: &mut State, rest: Rest, done: bool, discards: &mut Vec<u32>) {
-    match rest {
-        Rest::Append { key, sequence, reply } => {
-            answer(reply, append::complete(state, &key, sequence, done));
-        }
-        Rest::Mark { key, reply } => answer(reply, mark::complete(state, &key, done)),
-        Rest::Piece { key, reply } => answer(reply, slice::complete_piece(state, &key, done)),
-        Rest::Finish { key, table_crc32c, reply } => {
-            answer(reply, slice::complete_finish(state, &key, table_crc32c, done).map(|()| table_crc32c));
-        }
-        Rest::Free { extents, reply } => {
-            // Where the headers could not be overwritten the extents stay taken until the next start looks at them.
-            if done {
-                discards.extend(extents);
-            }
-            answer(reply, if done { Ok(()) } else { Err(Refusal::DriveError) });
-        }
     }
 }
 

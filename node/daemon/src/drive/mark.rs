@@ -1,24 +1,29 @@
 //! Fences, agreed lengths, and giving fragments back: the jobs that end a fragment's life of appends.
 
 use super::Shared;
-use super::append::header_write;
+use super::append::{header_buffer, header_write};
 use super::fragment::{Body, Fragment, Rows};
 use super::lane::Write;
-use super::state::{State, key_of};
+use super::state::{State, check_fragment, key_of};
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::extent::{self, ExtentKind, MarkSlot};
 use strongroom_format::seal_mark::SealMark;
 use strongroom_format::wire::message::{Refusal, Seal, Settle};
 use strongroom_io::AlignedBuffer;
 
-/// Fences a slab here. A slab of which nothing is here gets an empty fragment, so that the fence outlives a restart.
+/// Fences a slab here. To be the first of its batch, so that the mark counts rows that are on media. A slab of which nothing is here gets an empty fragment, so that the fence outlives a restart.
 pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Result<Vec<Write>, Refusal> {
     if !seal.profile.is_copies() {
         return Err(Refusal::Invalid(format!("seal of {}: expected copies", seal.profile)));
     }
+    check_fragment(&seal.address, seal.profile)?;
     let key = key_of(&seal.address);
     let mut writes = Vec::new();
     if !state.fragments.contains_key(&key) {
+        // "No rows" is a word that the sealer counts: it is given only where it is certain that there are none.
+        if state.absent() != Refusal::NotHere {
+            return Err(state.absent());
+        }
         let extent = state.take_extents(1)?[0];
         let mut fragment = Fragment {
             profile: seal.profile,
@@ -43,7 +48,7 @@ pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Resu
     }
     if rows.mark.is_some_and(|mark| mark.epoch == seal.epoch) {
         // Asked again: the mark is on media, or the write that was to put it there failed and said so.
-        return if fragment.failed && rows.mark_failed { Err(Refusal::DriveError) } else { Ok(writes) };
+        return if rows.mark_failed { Err(Refusal::DriveError) } else { Ok(writes) };
     }
     fragment.epoch = seal.epoch;
     let mark = SealMark {
@@ -51,11 +56,19 @@ pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Resu
         fragment: key.fragment,
         generation: key.generation,
         epoch: seal.epoch,
-        rows: rows.count(),
-        root_crc32c: rows.last_chain(),
+        rows: rows.durable,
+        root_crc32c: rows.chain_at(rows.durable),
         settled: false,
     };
-    writes.push(mark_write(shared, &fragment.extents, rows, mark));
+    let mark = mark_write(shared, &fragment.extents, rows, mark);
+    match writes.first_mut() {
+        // Writes of a batch are not ordered, so the mark goes with the header that empties its slot.
+        Some(header) => {
+            let at = (mark.offset_bytes - header.offset_bytes) as usize;
+            header.buffer[at..at + mark.buffer.len()].copy_from_slice(&mark.buffer);
+        }
+        None => writes.push(mark),
+    }
     Ok(writes)
 }
 
@@ -66,16 +79,18 @@ pub(super) fn plan_settle(
     settle: &Settle,
 ) -> Result<Vec<Write>, Refusal> {
     let key = key_of(&settle.address);
-    let Some(fragment) = state.fragments.get_mut(&key) else { return Err(Refusal::NotHere) };
+    let absent = state.absent();
+    let Some(fragment) = state.fragments.get_mut(&key) else { return Err(absent) };
     if settle.epoch < fragment.epoch {
         return Err(Refusal::Fenced { epoch: fragment.epoch });
     }
     let Body::Hot(rows) = &mut fragment.body else {
         return Err(Refusal::Invalid(String::from("settle of a cold fragment")));
     };
-    if settle.epoch > fragment.epoch || rows.mark.is_none() {
-        return Err(Refusal::Invalid(String::from("settle of a slab that is not fenced here")));
-    }
+    let known = rows.mark.filter(|mark| mark.epoch == settle.epoch);
+    let Some(known) = known.filter(|_| settle.epoch == fragment.epoch) else {
+        return Err(Refusal::Invalid(String::from("settle of a slab that is not fenced here at this epoch")));
+    };
     let mark = SealMark {
         slab: key.slab,
         fragment: key.fragment,
@@ -85,14 +100,28 @@ pub(super) fn plan_settle(
         root_crc32c: settle.root_crc32c,
         settled: true,
     };
-    if rows.mark == Some(mark) {
+    if known.settled && known != mark {
+        return Err(Refusal::Invalid(String::from("settle at another length than this epoch has")));
+    }
+    if rows.mark_failed {
+        return Err(Refusal::DriveError);
+    }
+    if known == mark {
         return Ok(Vec::new());
     }
     if rows.durable < settle.rows {
-        return Err(Refusal::Beyond { len_bytes: rows.durable_end_bytes() });
+        // Where headers do not check, "not here" would be a guess.
+        let beyond = Refusal::Beyond { len_bytes: rows.durable_end_bytes() };
+        return Err(if rows.unreadable { Refusal::DriveError } else { beyond });
     }
-    let chain = settle.rows.checked_sub(1).map_or(0, |last| rows.chains[last as usize]);
-    if chain != settle.root_crc32c {
+    if settle.rows < rows.committed_upto.get() {
+        return Err(Refusal::Invalid(format!(
+            "settle at {} rows of a slab with {} committed",
+            settle.rows,
+            rows.committed_upto.get()
+        )));
+    }
+    if rows.chain_at(settle.rows) != settle.root_crc32c {
         let offset_bytes =
             rows.start_blocks(settle.rows.saturating_sub(1)) * strongroom_types::units::BLOCK_LEN_BYTES;
         return Err(Refusal::Corrupt { offset_bytes });
@@ -113,13 +142,14 @@ fn mark_write(shared: &Shared, extents: &[u32], rows: &mut Rows, mark: SealMark)
 /// The mark is on media, or the write or flush failed.
 pub(super) fn complete(state: &mut State, key: &FragmentKey, done: bool) -> Result<(), Refusal> {
     let Some(fragment) = state.fragments.get_mut(key) else { return Err(Refusal::NotHere) };
+    let Body::Hot(rows) = &mut fragment.body else { unreachable!("a hot fragment stays hot") };
+    rows.mark_failed = !done;
     if done {
         return Ok(());
     }
     fragment.failed = true;
-    if let Body::Hot(rows) = &mut fragment.body {
-        rows.mark_failed = true;
-    }
+    // What is in that slot is not known; the other one may hold the only mark that is.
+    rows.next_mark = rows.next_mark.map(MarkSlot::other);
     Err(Refusal::DriveError)
 }
 
@@ -133,15 +163,21 @@ pub(super) struct FreePlan {
     pub(super) rest: Vec<Write>,
 }
 
-/// Takes a fragment out of memory and plans the overwriting of its headers; `None` where it is not here.
-pub(super) fn plan_free(shared: &Shared, state: &mut State, key: &FragmentKey) -> Option<FreePlan> {
-    let fragment = state.fragments.remove(key)?;
-    let mut headers = fragment.extents.iter().map(|extent| {
-        let block = extent::free_block(shared.id, *extent);
-        let buffer = AlignedBuffer::copy_of(&block).expect("a block is a whole block");
-        Write { offset_bytes: shared.device_offset_bytes(*extent, 0), buffer }
+/// Takes a fragment out of memory and plans the overwriting of its headers; `None` where it is not here. To be the first of its batch:
+/// a header that the same batch writes could come after.
+pub(super) fn plan_free(
+    shared: &Shared,
+    state: &mut State,
+    key: &FragmentKey,
+) -> Result<Option<FreePlan>, Refusal> {
+    let Some(fragment) = state.fragments.remove(key) else {
+        return if state.absent() == Refusal::NotHere { Ok(None) } else { Err(state.absent()) };
+    };
+    let mut headers = (0..).zip(&fragment.extents).map(|(ordinal, extent)| Write {
+        offset_bytes: shared.device_offset_bytes(*extent, 0),
+        buffer: header_buffer(&extent::free_block(shared.id, *extent), ordinal),
     });
     let first = headers.next().into_iter().collect();
     let rest = headers.collect();
-    Some(FreePlan { extents: fragment.extents, first, rest })
+    Ok(Some(FreePlan { extents: fragment.extents, first, rest }))
 }

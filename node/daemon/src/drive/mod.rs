@@ -7,7 +7,7 @@
 //! once, then answers. That is the group commit, and it makes "each holder has a prefix" plain: a batch is durable whole or its
 //! fragments take no more rows. Reads ([`read`]) go beside the lane and check every block.
 //!
-//! There is no index on the media: [`open`] reads the extent headers and row headers at start and rebuilds [`fragment::Fragment`]s.
+//! There is no index on the media: `scan` reads the extent headers and row headers at start and rebuilds [`fragment::Fragment`]s.
 //!
 //! **Invariants** An answer that says durable is sent after the flush that makes it so. An extent is free only if its header said so,
 //! whole. A fragment that was found at start takes no more rows (its last run ended without a word about what was in flight).
@@ -21,6 +21,7 @@ pub mod slice;
 pub mod lane;
 pub mod read;
 pub mod open;
+mod scan;
 
 use self::lane::{Job, Lane};
 use self::state::State;
@@ -95,7 +96,7 @@ impl Drive {
         let superblock = open::check_superblock(device.as_ref(), cluster).await?;
         let layout = superblock.layout().map_err(OpenError::Layout)?;
         let geometry = FragmentGeometry::new(&layout);
-        let state = open::scan(device.clone(), superblock.drive, layout).await?;
+        let state = scan::scan(device.clone(), superblock.drive, layout).await;
         let shared = Arc::new(Shared {
             id: superblock.drive,
             device,

@@ -7,13 +7,13 @@ use super::Shared;
 use super::fragment::{Body, Rows, SliceState};
 use super::state::key_of;
 use bytes::{Bytes, BytesMut};
-use futures::future::join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use strongroom_core::mutants::Mutant;
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::cold::{TableBlock, table};
 use strongroom_format::row::{self, ROW_HEADER_LEN_BYTES, RowHeader};
 use strongroom_format::wire::message::{Read, Refusal, Seal, SealReport};
-use strongroom_io::{AlignedBuffer, Class, Device, Operation};
+use strongroom_io::{AlignedBuffer, Class, Device, DeviceError, Operation};
 use strongroom_types::RowSequence;
 use strongroom_types::limits::WIRE_PAYLOAD_LEN_BYTES_MAX;
 use strongroom_types::units::BLOCK_LEN_BYTES;
@@ -21,11 +21,16 @@ use strongroom_types::units::BLOCK_LEN_BYTES;
 /// Payload blocks between a row's header and the wanted ones up to which both are read in one go.
 const READ_THROUGH_BLOCKS: u32 = 32;
 
+/// Device reads that one request has under way at once: a range of small rows has one for each row, and a device takes 256 in all.
+const READS_IN_FLIGHT_MAX: usize = 16;
+
 /// A part of a read: blocks of one row.
 struct RowPart {
     sequence: RowSequence,
-    /// Where the row's header is in the fragment's data.
-    header_position_bytes: u64,
+    /// First block of the row in the image.
+    start_blocks: u32,
+    /// Chain checksum of the row, as it was written or found at start.
+    chain: u32,
     /// Blocks of the row that are read.
     blocks: std::ops::Range<u32>,
     /// Bytes wanted, from the first of these blocks on.
@@ -39,31 +44,35 @@ enum Plan {
 
 /// Why bytes could not be given, before it is known whether the fragment is still here.
 enum Fault {
-    /// The device failed.
+    /// The device failed, or an extent is not known.
     Device,
+    /// The device has no place for it now.
+    Busy,
     /// A block does not match; where in the fragment's image or slice.
     Checksum { offset_bytes: u32 },
 }
 
 pub(super) async fn read(shared: &Shared, request: Read) -> Result<Bytes, Refusal> {
     let class = if request.foreground { Class::ForegroundRead } else { Class::Convert };
-    let plan = plan(shared, &request)?;
     let mut fault = Fault::Device;
-    // Once more before anything is said: a transfer may fail where the media is whole.
+    // Once more before anything is said: a transfer may fail where the media is whole. Planned again, since the fragment may have been
+    // given back meanwhile, or made again in other extents.
     for _ in 0..2 {
-        let result = match &plan {
-            Plan::Hot { parts, extents } => read_rows(shared, &request, parts, extents, class).await,
+        let plan = plan(shared, &request)?;
+        let result = match plan {
+            Plan::Hot { parts, extents } => read_rows(shared, &request, parts, &extents, class).await,
             Plan::Cold { slice_len_bytes, extents } => {
-                read_slice(shared, &request, *slice_len_bytes, extents, class).await
+                read_slice(shared, &request, slice_len_bytes, &extents, class).await
             }
         };
         match result {
             Ok(bytes) => return Ok(bytes),
             Err(found) => fault = found,
         }
-        shared.state().fragment(&request.address)?;
     }
+    shared.state().fragment(&request.address)?;
     match fault {
+        Fault::Busy => Err(Refusal::Busy),
         Fault::Device if shared.mutants.has(Mutant::EioIsNotFound) => Err(Refusal::NotHere),
         Fault::Device => Err(Refusal::DriveError),
         Fault::Checksum { offset_bytes } => {
@@ -83,15 +92,22 @@ fn plan(shared: &Shared, request: &Read) -> Result<Plan, Refusal> {
     let state = shared.state();
     let fragment = state.fragment(&request.address)?;
     let end = u64::from(request.offset_bytes) + u64::from(request.len_bytes);
-    let len_bytes = match &fragment.body {
-        Body::Hot(rows) => rows.durable_end_bytes(),
+    let (len_bytes, beyond) = match &fragment.body {
+        Body::Hot(rows) => {
+            let len_bytes = rows.durable_end_bytes();
+            (len_bytes, if rows.unreadable { Refusal::DriveError } else { Refusal::Beyond { len_bytes } })
+        }
         Body::Cold(slice) => match slice.state {
-            SliceState::Finished { .. } => slice.len_bytes,
-            SliceState::Building(_) | SliceState::Unfinished => 0,
+            SliceState::Finished { .. } => (slice.len_bytes, Refusal::Beyond { len_bytes: slice.len_bytes }),
+            SliceState::Building(_) | SliceState::Unfinished { damaged: false } => {
+                (0, Refusal::Beyond { len_bytes: 0 })
+            }
+            SliceState::Unfinished { damaged: true } => (0, Refusal::Corrupt { offset_bytes: 0 }),
+            SliceState::Incomplete => (0, Refusal::DriveError),
         },
     };
     if end > u64::from(len_bytes) {
-        return Err(Refusal::Beyond { len_bytes });
+        return Err(beyond);
     }
     let extents = fragment.extents.clone();
     Ok(match &fragment.body {
@@ -114,7 +130,8 @@ fn row_parts(rows: &Rows, request: &Read) -> Vec<RowPart> {
         let skip = (offset - row_start - first * BLOCK_LEN_BYTES) as usize;
         parts.push(RowPart {
             sequence: RowSequence::new(row),
-            header_position_bytes: rows.header_position_bytes(row),
+            start_blocks: rows.start_blocks(row),
+            chain: rows.chains[row as usize],
             blocks: first..last,
             wanted: skip..skip + (part_end - offset) as usize,
         });
@@ -126,21 +143,24 @@ fn row_parts(rows: &Rows, request: &Read) -> Vec<RowPart> {
 async fn read_rows(
     shared: &Shared,
     request: &Read,
-    parts: &[RowPart],
+    parts: Vec<RowPart>,
     extents: &[u32],
     class: Class,
 ) -> Result<Bytes, Fault> {
     let key = key_of(&request.address);
-    let mut answers =
-        join_all(parts.iter().map(|part| read_row_part(shared, &key, part, extents, class))).await;
-    if answers.len() == 1 {
-        return answers.pop().expect("one part");
+    let key = &key;
+    let read = |part: RowPart| async move { read_row_part(shared, key, &part, extents, class).await };
+    let mut reads = stream::iter(parts).map(read).buffered(READS_IN_FLIGHT_MAX);
+    let Some(mut first) = reads.try_next().await? else { return Ok(Bytes::new()) };
+    if first.len() < request.len_bytes as usize {
+        let mut all = BytesMut::with_capacity(request.len_bytes as usize);
+        all.extend_from_slice(&first);
+        while let Some(bytes) = reads.try_next().await? {
+            all.extend_from_slice(&bytes);
+        }
+        first = all.freeze();
     }
-    let mut all = BytesMut::with_capacity(request.len_bytes as usize);
-    for answer in answers {
-        all.extend_from_slice(&answer?);
-    }
-    Ok(all.freeze())
+    Ok(first)
 }
 
 async fn read_row_part(
@@ -151,14 +171,19 @@ async fn read_row_part(
     class: Class,
 ) -> Result<Bytes, Fault> {
     let block = u64::from(BLOCK_LEN_BYTES);
-    let payload_position = part.header_position_bytes + u64::from(ROW_HEADER_LEN_BYTES);
+    let header_position = (u64::from(part.start_blocks) + u64::from(part.sequence.get())) * block;
+    let payload_position = header_position + u64::from(ROW_HEADER_LEN_BYTES);
+    let start_bytes = part.start_blocks * BLOCK_LEN_BYTES;
+    // The chain is kept elsewhere, and sums the header's checksums: a header that is whole but not this row's does not vouch for itself.
     let header_of = |bytes: &[u8]| -> Result<RowHeader, Fault> {
         row::decode_expected(bytes, key.slab, key.fragment, part.sequence)
-            .map_err(|_| Fault::Checksum { offset_bytes: 0 })
+            .ok()
+            .filter(|header| header.chain == part.chain && header.offset_bytes == start_bytes)
+            .ok_or(Fault::Checksum { offset_bytes: start_bytes })
     };
     if part.blocks.start <= READ_THROUGH_BLOCKS {
         let len = u64::from(ROW_HEADER_LEN_BYTES) + u64::from(part.blocks.end) * block;
-        let bytes = read_range(shared, extents, part.header_position_bytes, len, class).await?.into_bytes();
+        let bytes = read_range(shared, extents, header_position, len, class).await?.into_bytes();
         let header = header_of(&bytes[..ROW_HEADER_LEN_BYTES as usize])?;
         let from = (ROW_HEADER_LEN_BYTES + part.blocks.start * BLOCK_LEN_BYTES) as usize;
         let blocks = bytes.slice(from..);
@@ -168,7 +193,7 @@ async fn read_row_part(
     let position = payload_position + u64::from(part.blocks.start) * block;
     let len = u64::from(part.blocks.end - part.blocks.start) * block;
     let (header, blocks) = futures::join!(
-        read_range(shared, extents, part.header_position_bytes, u64::from(ROW_HEADER_LEN_BYTES), class),
+        read_range(shared, extents, header_position, u64::from(ROW_HEADER_LEN_BYTES), class),
         read_range(shared, extents, position, len, class)
     );
     let header = header_of(&header?)?;
@@ -224,18 +249,24 @@ async fn read_range(
     len_bytes: u64,
     class: Class,
 ) -> Result<AlignedBuffer, Fault> {
-    let submit = |piece: strongroom_format::extent::Piece| {
-        let offset_bytes = shared.device_offset_bytes(extents[piece.ordinal as usize], piece.offset_bytes);
-        read_device(shared.device.as_ref(), offset_bytes, piece.len_bytes as usize, class)
+    let submit = |piece: strongroom_format::extent::Piece| async move {
+        // A row whose header was found may end in an extent that was not.
+        let extent = extents.get(piece.ordinal as usize).ok_or(Fault::Device)?;
+        let offset_bytes = shared.device_offset_bytes(*extent, piece.offset_bytes);
+        read_device(shared.device.as_ref(), offset_bytes, piece.len_bytes as usize, class).await.map_err(
+            |error| if matches!(error, DeviceError::Busy { .. }) { Fault::Busy } else { Fault::Device },
+        )
     };
-    let mut pieces = join_all(shared.geometry.split(position_bytes, len_bytes).map(submit)).await;
-    if pieces.len() == 1 {
-        return pieces.pop().expect("one piece").map_err(|_| Fault::Device);
+    let mut pieces = shared.geometry.split(position_bytes, len_bytes);
+    let first = pieces.next().expect("a read has at least one block");
+    if u64::from(first.len_bytes) == len_bytes {
+        return submit(first).await;
     }
     let mut all = AlignedBuffer::zeroed(len_bytes as usize);
     let mut done = 0;
-    for piece in pieces {
-        let piece = piece.map_err(|_| Fault::Device)?;
+    let mut pieces =
+        stream::iter(std::iter::once(first).chain(pieces).map(submit)).buffered(READS_IN_FLIGHT_MAX);
+    while let Some(piece) = pieces.try_next().await? {
         all[done..done + piece.len()].copy_from_slice(&piece);
         done += piece.len();
     }
@@ -248,11 +279,11 @@ pub(super) async fn read_device(
     offset_bytes: u64,
     len_bytes: usize,
     class: Class,
-) -> Result<AlignedBuffer, strongroom_io::DeviceError> {
+) -> Result<AlignedBuffer, DeviceError> {
     let buffer = AlignedBuffer::zeroed(len_bytes);
     let completion = device.submit(Operation::Read { offset_bytes, buffer }, class).await;
     completion.result?;
-    completion.buffer.ok_or(strongroom_io::DeviceError::Closed)
+    completion.buffer.ok_or(DeviceError::Closed)
 }
 
 /// What is here of a slab that was just fenced.
@@ -278,18 +309,33 @@ pub(super) async fn seal_report(shared: &Shared, seal: &Seal) -> Result<SealRepo
         (report, rows.found.min(rows.durable), fragment.extents.clone())
     };
     let mut report = report;
-    let key = key_of(&seal.address);
-    for row in 0..found {
-        let start = row.checked_sub(1).map_or(0, |before| report.row_ends_blocks[before as usize]);
-        let part = RowPart {
-            sequence: RowSequence::new(row),
-            header_position_bytes: (u64::from(start) + u64::from(row)) * u64::from(BLOCK_LEN_BYTES),
-            blocks: 0..report.row_ends_blocks[row as usize] - start,
-            wanted: 0..0,
+    let bad_rows = {
+        let key = key_of(&seal.address);
+        let part = |row: u32| {
+            let start = row.checked_sub(1).map_or(0, |before| report.row_ends_blocks[before as usize]);
+            RowPart {
+                sequence: RowSequence::new(row),
+                start_blocks: start,
+                chain: report.row_chain_crc32c[row as usize],
+                blocks: 0..report.row_ends_blocks[row as usize] - start,
+                wanted: 0..0,
+            }
         };
-        if read_row_part(shared, &key, &part, &extents, Class::Append).await.is_err() {
-            report.bad_rows.push(RowSequence::new(row));
-        }
-    }
+        let (key, part, extents) = (&key, &part, &extents[..]);
+        let check = |row| async move {
+            let part = part(row);
+            // Once more before anything is said, as in a read.
+            let whole = read_row_part(shared, key, &part, extents, Class::Append).await.is_ok()
+                || read_row_part(shared, key, &part, extents, Class::Append).await.is_ok();
+            (!whole).then_some(RowSequence::new(row))
+        };
+        stream::iter(0..found)
+            .map(check)
+            .buffered(READS_IN_FLIGHT_MAX)
+            .filter_map(std::future::ready)
+            .collect::<Vec<_>>()
+            .await
+    };
+    report.bad_rows = bad_rows;
     Ok(report)
 }

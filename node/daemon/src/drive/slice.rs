@@ -4,7 +4,7 @@ use super::Shared;
 use super::append::{header_write, place};
 use super::fragment::{Body, Fragment, Slice, SliceState};
 use super::lane::Write;
-use super::state::{State, key_of};
+use super::state::{State, check_fragment, key_of};
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::cold::{self, ChecksumTable, ColdMark};
 use strongroom_format::extent::{ExtentKind, MarkSlot};
@@ -40,7 +40,8 @@ pub(super) fn plan_piece(
     let table = match &mut slice.state {
         // A retry of a conversion whose answer was lost: the same bytes are here already.
         SliceState::Finished { .. } => return Ok(Vec::new()),
-        SliceState::Unfinished => return Err(Refusal::Beyond { len_bytes: 0 }),
+        SliceState::Unfinished { .. } => return Err(Refusal::Beyond { len_bytes: 0 }),
+        SliceState::Incomplete => return Err(Refusal::DriveError),
         SliceState::Building(table) => table,
     };
     if failed {
@@ -66,7 +67,7 @@ fn check_shape(write: &WriteFragment, payload: &[u8]) -> Result<(), Refusal> {
         && end <= u64::from(write.slice_len_bytes)
         && write.slice_len_bytes <= SLAB_LEN_BYTES_MAX;
     if fits {
-        return Ok(());
+        return check_fragment(&write.address, write.profile);
     }
     let (offset, len, slice) = (write.offset_bytes, payload.len(), write.slice_len_bytes);
     Err(Refusal::Invalid(format!(
@@ -83,15 +84,17 @@ fn begin(
     writes: &mut Vec<Write>,
 ) -> Result<(), Refusal> {
     let there = state.fragments.get(key);
-    if there.is_none() && (write.offset_bytes != 0 || state.suspect) {
-        return Err(if state.suspect { Refusal::DriveError } else { Refusal::Beyond { len_bytes: 0 } });
-    }
-    let again = there.is_some_and(|fragment| {
-        let Body::Cold(slice) = &fragment.body else { return false };
-        !matches!(slice.state, SliceState::Finished { .. }) && write.offset_bytes == 0 && !fragment.failed
-    });
-    if there.is_some() && !again {
+    if there.is_some() && !begins_again(state, write) {
         return Ok(());
+    }
+    if state.suspect {
+        return Err(Refusal::DriveError);
+    }
+    if write.offset_bytes != 0 {
+        return Err(match state.absent() {
+            Refusal::NotHere => Refusal::Beyond { len_bytes: 0 },
+            other => other,
+        });
     }
     let have = there.map_or(0, |fragment| fragment.extents.len() as u32);
     let needed = shared.geometry.extents_for(cold::data_len(write.slice_len_bytes));
@@ -109,14 +112,31 @@ fn begin(
         epoch: strongroom_types::Epoch::FIRST,
         extents: Vec::new(),
         failed: false,
-        body: Body::Cold(Slice { len_bytes: 0, image_len_bytes: 0, state: SliceState::Unfinished }),
+        body: Body::Cold(Slice {
+            len_bytes: 0,
+            image_len_bytes: 0,
+            state: SliceState::Unfinished { damaged: false },
+        }),
     });
     fragment.body = body;
-    for extent in fresh {
+    // Another attempt may be of another profile, which stands in every header.
+    let stale =
+        if fragment.profile == write.profile { Vec::new() } else { std::mem::take(&mut fragment.extents) };
+    fragment.profile = write.profile;
+    for extent in stale.into_iter().chain(fresh) {
         writes.push(header_write(shared, fragment, key, ExtentKind::Cold, extent));
         fragment.extents.push(extent);
     }
     Ok(())
+}
+
+/// Whether this is the first piece of a fragment that is being made already. To be the first of its batch: pieces of the attempt
+/// before it could otherwise be written after.
+pub(super) fn begins_again(state: &State, write: &WriteFragment) -> bool {
+    let Some(fragment) = state.fragments.get(&key_of(&write.address)) else { return false };
+    let Body::Cold(slice) = &fragment.body else { return false };
+    let unfinished = matches!(slice.state, SliceState::Building(_) | SliceState::Unfinished { .. });
+    unfinished && write.offset_bytes == 0 && !fragment.failed
 }
 
 /// A piece was written, or not.
@@ -153,7 +173,8 @@ pub(super) fn plan_finish(
     finish: &FinishFragment,
 ) -> Result<FinishPlan, Refusal> {
     let key = key_of(&finish.address);
-    let Some(fragment) = state.fragments.get_mut(&key) else { return Err(Refusal::NotHere) };
+    let absent = state.absent();
+    let Some(fragment) = state.fragments.get_mut(&key) else { return Err(absent) };
     let Body::Cold(slice) = &mut fragment.body else {
         return Err(Refusal::Invalid(String::from("end of a cold fragment, and this one is hot")));
     };
@@ -164,7 +185,8 @@ pub(super) fn plan_finish(
         SliceState::Finished { .. } => {
             return Err(Refusal::Invalid(String::from("fragment was made of an image of another length")));
         }
-        SliceState::Unfinished => return Err(Refusal::Beyond { len_bytes: 0 }),
+        SliceState::Unfinished { .. } => return Err(Refusal::Beyond { len_bytes: 0 }),
+        SliceState::Incomplete => return Err(Refusal::DriveError),
         SliceState::Building(table) => table,
     };
     if fragment.failed {

@@ -1,14 +1,15 @@
 //! The fragments of a drive and its free extents.
 
 use super::extents::Extents;
-use super::fragment::{Body, Fragment, SliceState};
+use super::fragment::{Body, Fragment, Slice, SliceState};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::cold;
 use strongroom_format::wire::message::{FragmentAddress, FragmentReport, Refusal, Report};
-use strongroom_types::DriveId;
 use strongroom_types::limits::FRAGMENTS_MAX;
 use strongroom_types::units::BLOCK_LEN_BYTES;
+use strongroom_types::{DriveId, FragmentIndex, Generation, Profile};
 
 /// What a drive holds.
 #[derive(Debug)]
@@ -17,7 +18,8 @@ pub(crate) struct State {
     pub(crate) fragments: BTreeMap<FragmentKey, Fragment>,
     /// Free extents.
     pub(crate) extents: Extents,
-    /// Extents whose header could not be read or does not check: neither free nor in a fragment.
+    /// Extents whose header could not be read, does not check, or could not be overwritten: neither free nor in a fragment. While
+    /// there are any, a fragment that is not known here may be in them.
     pub(crate) unknown_extents: u32,
     /// A write or flush failed: no new fragments here.
     pub(crate) suspect: bool,
@@ -26,6 +28,15 @@ pub(crate) struct State {
 /// The key of an address.
 pub(crate) fn key_of(address: &FragmentAddress) -> FragmentKey {
     FragmentKey { slab: address.slab, fragment: address.fragment, generation: address.generation }
+}
+
+/// Whether this layout has such a fragment; asked before anything is planned for it.
+pub(crate) fn check_fragment(address: &FragmentAddress, profile: Profile) -> Result<(), Refusal> {
+    let (fragment, count) = (address.fragment.get(), profile.fragment_count());
+    if fragment < count {
+        return Ok(());
+    }
+    Err(Refusal::Invalid(format!("fragment {fragment} of {profile}: expected below {count}")))
 }
 
 /// Bytes of headers, rows, slices and tables of a fragment.
@@ -42,7 +53,22 @@ pub(crate) fn used_bytes(fragment: &Fragment) -> u64 {
 impl State {
     /// The fragment at `address`.
     pub(crate) fn fragment(&self, address: &FragmentAddress) -> Result<&Fragment, Refusal> {
-        self.fragments.get(&key_of(address)).ok_or(Refusal::NotHere)
+        self.fragments.get(&key_of(address)).ok_or_else(|| self.absent())
+    }
+
+    /// What is said of a fragment that is not known here: only where every header was read is it certain that it is not here.
+    pub(crate) fn absent(&self) -> Refusal {
+        if self.unknown_extents == 0 { Refusal::NotHere } else { Refusal::DriveError }
+    }
+
+    /// A flush failed. What it left undone no later flush can be relied on to do: pieces that were written and not yet made durable
+    /// are lost, whichever batch they were in.
+    pub(crate) fn forsake_unflushed(&mut self) {
+        for fragment in self.fragments.values_mut() {
+            if let Body::Cold(Slice { state: SliceState::Building(_), .. }) = &fragment.body {
+                fragment.failed = true;
+            }
+        }
     }
 
     /// Takes `count` extents, or none and `Full`.
@@ -58,10 +84,11 @@ impl State {
         // One slab has at most so many fragments here; a page never ends inside a slab.
         let limit = (report.limit as usize).clamp(FRAGMENTS_MAX, crate::limits::REPORT_FRAGMENTS_MAX);
         let mut page: Vec<FragmentReport> = Vec::new();
-        for (key, fragment) in &self.fragments {
-            if report.after.is_some_and(|after| key.slab <= after) {
-                continue;
-            }
+        let after = report.after.map_or(Bound::Unbounded, |slab| {
+            let (fragment, generation) = (FragmentIndex::new(u8::MAX), Generation::new(u32::MAX));
+            Bound::Excluded(FragmentKey { slab, fragment, generation })
+        });
+        for (key, fragment) in self.fragments.range((after, Bound::Unbounded)) {
             if page.len() >= limit && page.last().is_some_and(|last| last.address.slab != key.slab) {
                 return (page, true);
             }

@@ -1,0 +1,359 @@
+//! Rebuilding what a drive holds from its headers, at every start.
+//!
+//! Says less rather than more where something cannot be read or does not check: an extent is free only if its header says so, and a
+//! fragment of which more may be here than is found says nothing at a seal.
+
+use super::extents::Extents;
+use super::fragment::{Body, Fragment, Rows, Slice, SliceState};
+use super::open::{free_header, is_free};
+use super::read::read_device;
+use super::state::State;
+use crate::limits::SCAN_READS_MAX;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use strongroom_format::FormatError;
+use strongroom_format::checksum::FragmentKey;
+use strongroom_format::cold::{self, ColdMark};
+use strongroom_format::error::Structure;
+use strongroom_format::extent::{self, ExtentHeader, ExtentKind, ExtentState, FragmentGeometry, MarkSlot};
+use strongroom_format::row::{self, ROW_HEADER_LEN_BYTES, RowHeader};
+use strongroom_format::seal_mark::{self, SealMark};
+use strongroom_format::superblock::Layout;
+use strongroom_io::{AlignedBuffer, Class, Device, DeviceError, Operation};
+use strongroom_types::limits::ROW_BLOCKS_MAX;
+use strongroom_types::units::BLOCK_LEN_BYTES;
+use strongroom_types::{DriveId, RowSequence};
+
+/// Reads all headers and rebuilds what the drive holds. Writes nothing but the rest of a free that was cut short.
+pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout) -> State {
+    let mut extents = Extents::none_free(layout.extent_count());
+    let mut unknown_extents = 0;
+    let mut contested = BTreeSet::new();
+    let mut fragments: BTreeMap<FragmentKey, BTreeMap<u32, (u32, ExtentHeader)>> = BTreeMap::new();
+    let headers = stream::iter(0..layout.extent_count()).map(|index| {
+        let device = device.clone();
+        async move {
+            let offset = layout.extent_offset_bytes(index).expect("below the count");
+            let block =
+                read_device(device.as_ref(), offset, BLOCK_LEN_BYTES as usize, Class::ForegroundRead).await;
+            (index, block.map(|block| extent::decode(&block, drive, index)))
+        }
+    });
+    let mut headers = headers.buffered(SCAN_READS_MAX);
+    while let Some((index, header)) = headers.next().await {
+        match header {
+            Ok(header) if is_free(&header) => extents.give_back(index),
+            Ok(Ok(ExtentState::Free)) => unreachable!("free is free"),
+            Ok(Ok(ExtentState::Used(header))) => {
+                let parts = fragments.entry(header.key()).or_default();
+                if parts.insert(header.ordinal, (index, header)).is_some() {
+                    tracing::error!(%drive, index, "two extents claim one place in a fragment; one is kept aside");
+                    unknown_extents += 1;
+                    contested.insert(header.key());
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%drive, index, %error, "extent header damaged: extent is kept aside");
+                unknown_extents += 1;
+            }
+            Err(error) => {
+                tracing::error!(%drive, index, %error, "extent header cannot be read: extent is kept aside");
+                unknown_extents += 1;
+            }
+        }
+    }
+    let mut orphans = Vec::new();
+    let mut found = Vec::new();
+    for (key, mut parts) in fragments {
+        let whole = (0..).map_while(|ordinal| parts.remove(&ordinal)).collect::<Vec<_>>();
+        // Behind a gap: an extent whose header is free was never written or is being given back, so nothing behind it was ever
+        // answered for. Where some extent is unknown the gap may be that one, and then nothing is given back.
+        orphans.extend(parts.into_values().map(|(index, _)| index));
+        if let Some((_, header)) = whole.first().copied() {
+            let extents = whole.iter().map(|(index, _)| *index).collect::<Vec<_>>();
+            found.push((key, header, extents));
+        }
+    }
+    let scanner = Scanner {
+        device: device.clone(),
+        layout,
+        geometry: FragmentGeometry::new(&layout),
+        extents_unknown: unknown_extents > 0,
+    };
+    let (scanner, contested) = (&scanner, &contested);
+    let fragments = stream::iter(found)
+        .map(|(key, header, extents)| async move {
+            (key, scanner.fragment(key, &header, extents, contested.contains(&key)).await)
+        })
+        .buffered(SCAN_READS_MAX)
+        .collect()
+        .await;
+    let mut state = State { fragments, extents, unknown_extents, suspect: false };
+    give_back_orphans(device.as_ref(), &layout, drive, orphans, &mut state).await;
+    state
+}
+
+/// Ends what a cut free or a cut growth left. The headers are overwritten before the extents are free, since a fragment that is made
+/// again under the same key would find its old extents claimed beside its new ones.
+async fn give_back_orphans(
+    device: &dyn Device,
+    layout: &Layout,
+    drive: DriveId,
+    orphans: Vec<u32>,
+    state: &mut State,
+) {
+    let count = u32::try_from(orphans.len()).expect("extents are counted in 32 bits");
+    if state.unknown_extents > 0 || count == 0 {
+        state.unknown_extents += count;
+        return;
+    }
+    let writes = orphans.iter().map(|index| free_header(device, layout, drive, *index));
+    let written = stream::iter(writes).buffered(SCAN_READS_MAX).try_collect::<()>().await;
+    let flushed = match written {
+        Ok(()) => device.submit(Operation::Flush, Class::Append).await.result,
+        Err(error) => Err(error),
+    };
+    match flushed {
+        Ok(()) => orphans.into_iter().for_each(|index| state.extents.give_back(index)),
+        Err(error) => {
+            tracing::error!(%drive, %error, "extents of a cut free could not be overwritten: they are kept aside");
+            state.unknown_extents += count;
+            state.suspect = true;
+        }
+    }
+}
+
+struct Scanner {
+    device: Arc<dyn Device>,
+    layout: Layout,
+    geometry: FragmentGeometry,
+    /// Some header could not be read or does not check: where a fragment's extents end, another may follow that is not known.
+    extents_unknown: bool,
+}
+
+impl Scanner {
+    async fn fragment(
+        &self,
+        key: FragmentKey,
+        header: &ExtentHeader,
+        extents: Vec<u32>,
+        contested: bool,
+    ) -> Fragment {
+        let first = self.mark_slot(&extents, MarkSlot::First).await;
+        let second = self.mark_slot(&extents, MarkSlot::Second).await;
+        let slots = (first.as_deref().map_err(Clone::clone), second.as_deref().map_err(Clone::clone));
+        let (epoch, body) = match header.kind {
+            ExtentKind::Hot => {
+                let choice = seal_mark::choose(slots.0, slots.1, key);
+                let mut rows = self.rows(key, &extents, choice.mark.as_ref()).await;
+                rows.unreadable |= contested;
+                rows.next_mark = Some(choice.next);
+                rows.mark = choice.mark;
+                // A mark that does not check may have fenced the slab at an epoch that is not known now. That costs nothing: no row
+                // is taken here any more, and a seal of a lower epoch is refused by the slab table.
+                (choice.mark.map_or(header.epoch, |mark| mark.epoch.max(header.epoch)), Body::Hot(rows))
+            }
+            ExtentKind::Cold => {
+                let choice = cold::choose(slots.0, slots.1, key);
+                let slice = self.slice(choice.mark.as_ref(), choice.damaged.is_some(), &extents, contested);
+                (choice.mark.map_or(header.epoch, |mark| mark.epoch), Body::Cold(slice))
+            }
+        };
+        Fragment { profile: header.profile, epoch, extents, failed: false, body }
+    }
+
+    fn slice(&self, mark: Option<&ColdMark>, damaged: bool, extents: &[u32], contested: bool) -> Slice {
+        let Some(mark) = mark else {
+            let state = if contested { SliceState::Incomplete } else { SliceState::Unfinished { damaged } };
+            return Slice { len_bytes: 0, image_len_bytes: 0, state };
+        };
+        let needed = self.geometry.extents_for(cold::data_len(mark.slice_len_bytes));
+        let state = if contested || (extents.len() as u64) < u64::from(needed) {
+            SliceState::Incomplete
+        } else {
+            SliceState::Finished { table_crc32c: mark.table_crc32c }
+        };
+        Slice { len_bytes: mark.slice_len_bytes, image_len_bytes: mark.image_len_bytes, state }
+    }
+
+    async fn mark_slot(&self, extents: &[u32], slot: MarkSlot) -> Result<AlignedBuffer, FormatError> {
+        let extent = self.layout.extent_offset_bytes(extents[0]).expect("an extent of this drive");
+        let offset_bytes = extent + u64::from(slot.offset_bytes());
+        read_device(self.device.as_ref(), offset_bytes, BLOCK_LEN_BYTES as usize, Class::ForegroundRead)
+            .await
+            .map_err(|_| FormatError::Unreadable { structure: Structure::SealMark })
+    }
+
+    /// Follows the row headers from the first to the last that is there, or to the agreed length.
+    ///
+    /// A header that does not check is no end by itself: the row may have been acknowledged and have rotted since. Where it is one
+    /// bit that flipped, or where the row after it tells how long it was, the row is there, to be found bad by who reads it. The same
+    /// holds where there is no header at all (a lost write), once a later row says that it was committed: until then the rows behind
+    /// the gap are what a crash left of rows in flight.
+    async fn rows(&self, key: FragmentKey, extents: &[u32], mark: Option<&SealMark>) -> Rows {
+        let mut rows = Rows { closed: true, ..Rows::default() };
+        let capacity = self.geometry.data_capacity_of(u32::try_from(extents.len()).expect("bounded"));
+        let settled = mark.filter(|mark| mark.settled).map(|mark| mark.rows);
+        let mut window = Window::default();
+        let mut gap = None;
+        while settled != Some(rows.count()) {
+            if rows.data_end_bytes() + u64::from(ROW_HEADER_LEN_BYTES) > capacity {
+                rows.unreadable |= self.extents_unknown;
+                break;
+            }
+            match self.next_row(key, extents, capacity, &rows, &mut window).await {
+                Ok(Next::Row { end_bytes, chain, committed_upto, header_found }) => {
+                    if !header_found {
+                        gap = gap.or(Some(rows.count()));
+                    }
+                    rows.ends_blocks.push(end_bytes / BLOCK_LEN_BYTES);
+                    rows.chains.push(chain);
+                    rows.committed_upto = rows.committed_upto.max(committed_upto);
+                    rows.durable += 1;
+                }
+                Ok(Next::End) => break,
+                Ok(Next::Unknown) => {
+                    tracing::error!(slab = %key.slab, fragment = %key.fragment, row = rows.count(), "row headers do not check, and rows follow");
+                    rows.unreadable = true;
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(slab = %key.slab, fragment = %key.fragment, %error, "row header cannot be read");
+                    rows.unreadable = true;
+                    break;
+                }
+            }
+        }
+        if let Some(row) = gap.filter(|row| settled.is_none() && rows.committed_upto.get() <= *row) {
+            rows.truncate(row);
+        }
+        // What a mark counts was on media before the mark was.
+        if mark.is_some_and(|mark| {
+            mark.rows > rows.count() || (mark.settled && rows.chain_at(mark.rows) != mark.root_crc32c)
+        }) {
+            rows.unreadable = true;
+        }
+        rows.found = rows.durable;
+        rows
+    }
+
+    async fn next_row(
+        &self,
+        key: FragmentKey,
+        extents: &[u32],
+        capacity: u64,
+        rows: &Rows,
+        window: &mut Window,
+    ) -> Result<Next, DeviceError> {
+        let sequence = RowSequence::new(rows.count());
+        let decode = |block: &[u8]| row::decode_expected(block, key.slab, key.fragment, sequence);
+        let follows = |header: &RowHeader| {
+            header.offset_bytes == rows.end_bytes() && header.previous_chain == rows.last_chain()
+        };
+        let position = rows.data_end_bytes();
+        let block = window.block(self, extents, position).await?;
+        let decoded = decode(block);
+        let header_found = decoded.as_ref().map_or_else(|error| !error.is_absence(), &follows);
+        let header = match decoded {
+            Err(FormatError::Checksum { .. } | FormatError::Field { .. }) => mended(block, decode),
+            decoded => decoded.ok(),
+        };
+        if let Some(header) = header.filter(follows) {
+            // Its payload may end in an extent that was not found: then it is there, and bad.
+            return Ok(Next::Row {
+                end_bytes: header.end_bytes(),
+                chain: header.chain,
+                committed_upto: header.committed_upto,
+                header_found: true,
+            });
+        }
+        for blocks in 1..=ROW_BLOCKS_MAX {
+            let position =
+                position + u64::from(ROW_HEADER_LEN_BYTES) + u64::from(blocks) * u64::from(BLOCK_LEN_BYTES);
+            if position + u64::from(ROW_HEADER_LEN_BYTES) > capacity {
+                break;
+            }
+            let Ok(header) = row::decode_header(window.block(self, extents, position).await?) else {
+                continue;
+            };
+            let place = u64::from(header.offset_bytes)
+                + u64::from(header.sequence.get()) * u64::from(ROW_HEADER_LEN_BYTES);
+            if (header.slab, header.fragment, place) != (key.slab, key.fragment, position)
+                || header.sequence <= sequence
+            {
+                continue;
+            }
+            if header.sequence == sequence.next() {
+                let (end_bytes, chain) = (header.offset_bytes, header.previous_chain);
+                return Ok(Next::Row { end_bytes, chain, committed_upto: RowSequence::FIRST, header_found });
+            }
+            return Ok(if header.committed_upto > sequence { Next::Unknown } else { Next::End });
+        }
+        Ok(Next::End)
+    }
+}
+
+/// What comes after the rows that were found so far.
+enum Next {
+    /// A row; whether it is whole is found out when it is read.
+    Row { end_bytes: u32, chain: u32, committed_upto: RowSequence, header_found: bool },
+    /// Nothing that speaks for another row.
+    End,
+    /// More than one row, of which too little can be told.
+    Unknown,
+}
+
+/// The header that `block` was before one of its bits flipped, if one did: a torn block is never mended by one bit.
+fn mended(block: &[u8], decode: impl Fn(&[u8]) -> Result<RowHeader, FormatError>) -> Option<RowHeader> {
+    let mut block = block.to_vec();
+    (0..8 * block.len()).find_map(|bit| {
+        block[bit / 8] ^= 1 << (bit % 8);
+        let header = decode(&block).ok();
+        block[bit / 8] ^= 1 << (bit % 8);
+        header
+    })
+}
+
+/// The blocks around the last header that was read: small rows lie close together.
+#[derive(Default)]
+struct Window {
+    extent: u32,
+    start_bytes: u32,
+    bytes: Option<AlignedBuffer>,
+}
+
+/// Bytes read at once while following row headers.
+const WINDOW_LEN_BYTES: u32 = 64 * 1024;
+
+impl Window {
+    async fn block(
+        &mut self,
+        scanner: &Scanner,
+        extents: &[u32],
+        position_bytes: u64,
+    ) -> Result<&[u8], DeviceError> {
+        let place = scanner.geometry.locate(position_bytes);
+        let extent = extents[place.ordinal as usize];
+        let held = self.bytes.as_ref().map_or(0, |bytes| bytes.len()) as u32;
+        let inside = extent == self.extent
+            && place.offset_bytes >= self.start_bytes
+            && place.offset_bytes + BLOCK_LEN_BYTES <= self.start_bytes + held;
+        if !inside {
+            let len = WINDOW_LEN_BYTES.min(scanner.geometry.extent_len_bytes() - place.offset_bytes);
+            let base = scanner.layout.extent_offset_bytes(extent).expect("an extent of this drive");
+            let offset = base + u64::from(place.offset_bytes);
+            let device = scanner.device.as_ref();
+            let class = Class::ForegroundRead;
+            // Where the window cannot be read whole, the one block that is needed may still be.
+            let bytes = match read_device(device, offset, len as usize, class).await {
+                Ok(bytes) => bytes,
+                Err(_) => read_device(device, offset, BLOCK_LEN_BYTES as usize, class).await?,
+            };
+            *self = Self { extent, start_bytes: place.offset_bytes, bytes: Some(bytes) };
+        }
+        let from = (place.offset_bytes - self.start_bytes) as usize;
+        let bytes = self.bytes.as_ref().expect("just filled");
+        Ok(&bytes[from..from + BLOCK_LEN_BYTES as usize])
+    }
+}
