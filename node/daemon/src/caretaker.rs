@@ -8,7 +8,7 @@ mod convert;
 mod seal;
 
 use crate::alarms::Alarms;
-use crate::cluster::{Monitor, Peers};
+use crate::cluster::{Monitor, Peers, SessionEnd};
 use crate::config::SlabPolicy;
 use crate::limits::{CONVERTS_MAX, SEALS_MAX, SLABS_PAGE};
 use crate::status::SlabCounts;
@@ -47,11 +47,19 @@ pub struct CaretakerParts {
     pub policy: SlabPolicy,
 }
 
+/// Kinds of state whose age matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Seen {
+    Open,
+    Empty,
+    Hot,
+}
+
 /// Seals and converts.
 pub struct Caretaker {
     parts: CaretakerParts,
-    /// When this node first saw a slab sealed: ages are measured from there, since clocks of other nodes mean nothing here.
-    sealed_seen: Mutex<BTreeMap<SlabId, Instant>>,
+    /// When this node first saw a slab in its present kind of state: ages are measured from there, since clocks of other nodes mean nothing here.
+    first_seen: Mutex<BTreeMap<(SlabId, Seen), Instant>>,
     counts: Mutex<SlabCounts>,
     convert_now: AtomicBool,
 }
@@ -61,7 +69,7 @@ impl Caretaker {
     pub fn start(parts: CaretakerParts) -> Arc<Self> {
         let caretaker = Arc::new(Self {
             parts,
-            sealed_seen: Mutex::new(BTreeMap::new()),
+            first_seen: Mutex::new(BTreeMap::new()),
             counts: Mutex::new(SlabCounts::default()),
             convert_now: AtomicBool::new(false),
         });
@@ -97,7 +105,7 @@ impl Caretaker {
                 }
             }
         }
-        *self.sealed_seen.lock().expect("no code panics while it holds this lock") = seen;
+        *self.first_seen.lock().expect("no code panics while it holds this lock") = seen;
         *self.counts.lock().expect("no code panics while it holds this lock") = counts;
     }
 
@@ -122,7 +130,7 @@ impl Caretaker {
         &self,
         records: Vec<SlabRecord>,
         counts: &mut SlabCounts,
-        seen: &mut BTreeMap<SlabId, Instant>,
+        seen: &mut BTreeMap<(SlabId, Seen), Instant>,
     ) {
         let now = self.parts.env.clock.now();
         let mut to_seal = Vec::new();
@@ -130,16 +138,21 @@ impl Caretaker {
         for record in records {
             count(counts, &record);
             match &record.state {
-                SlabState::Open => {
-                    if self.parts.monitor.session_is_over(record.writer, record.session, WRITER_PATIENCE) {
-                        self.fence(&record).await;
+                SlabState::Open => match self.session_end(&record, self.note(seen, &record, Seen::Open, now))
+                {
+                    SessionEnd::NotKnown => {}
+                    SessionEnd::Silent | SessionEnd::Certain => self.fence(&record).await,
+                },
+                SlabState::Sealing => to_seal.push(record),
+                SlabState::Sealed(sealed) if sealed.rows == 0 => {
+                    // Its fences are given back once it is dead, and a writer that lives could then put a first row into it.
+                    let since = self.note(seen, &record, Seen::Empty, now);
+                    if self.session_end(&record, since) == SessionEnd::Certain {
+                        self.kill_empty(&record).await;
                     }
                 }
-                SlabState::Sealing => to_seal.push(record),
-                SlabState::Sealed(sealed) if sealed.rows == 0 => self.kill_empty(&record).await,
                 SlabState::Sealed(_) if record.profile.is_copies() => {
-                    let since = self.first_seen(record.slab, now);
-                    seen.insert(record.slab, since);
+                    let since = self.note(seen, &record, Seen::Hot, now);
                     let due = now.since(since) >= self.parts.policy.convert_after;
                     if due || self.convert_now.load(Ordering::Relaxed) {
                         to_convert.push(record);
@@ -154,9 +167,23 @@ impl Caretaker {
             .await;
     }
 
-    fn first_seen(&self, slab: SlabId, now: Instant) -> Instant {
-        let seen = self.sealed_seen.lock().expect("no code panics while it holds this lock");
-        seen.get(&slab).copied().unwrap_or(now)
+    /// Since when this node has seen the slab so; noted for the next walk.
+    fn note(
+        &self,
+        seen: &mut BTreeMap<(SlabId, Seen), Instant>,
+        record: &SlabRecord,
+        kind: Seen,
+        now: Instant,
+    ) -> Instant {
+        let place = (record.slab, kind);
+        let before = self.first_seen.lock().expect("no code panics while it holds this lock");
+        let since = before.get(&place).copied().unwrap_or(now);
+        seen.insert(place, since);
+        since
+    }
+
+    fn session_end(&self, record: &SlabRecord, seen: Instant) -> SessionEnd {
+        self.parts.monitor.session_end(record.writer, record.session, seen, WRITER_PATIENCE)
     }
 
     async fn fence(&self, record: &SlabRecord) {
@@ -167,7 +194,7 @@ impl Caretaker {
         }
     }
 
-    /// No row, so no locator can point into it; its fences may be given back.
+    /// No row and no writer, so no locator points into it or ever will; its fences may be given back.
     async fn kill_empty(&self, record: &SlabRecord) {
         let command = GroupCommand::KillEmpty { slab: record.slab };
         if let Err(error) = self.parts.meta.write(record.slab.group(), command, self.deadline()).await {
@@ -195,7 +222,8 @@ fn count(counts: &mut SlabCounts, record: &SlabRecord) {
                 counts.cold += 1;
                 counts.cold_image_bytes += u64::from(sealed.len_bytes);
             }
-            if sealed.missing != 0 {
+            // Of an empty slab nothing can be missing.
+            if sealed.missing != 0 && sealed.rows != 0 {
                 counts.deficit += 1;
             }
         }

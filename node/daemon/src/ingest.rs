@@ -275,7 +275,7 @@ async fn open_slab(parts: &IngestParts, avoid: &[NodeId]) -> Result<Event, Strin
     match parts.meta.write(group, command, deadline).await {
         Ok(GroupReply::Slab(record)) => {
             let spread = Spread::of(&record, &view).map_err(|error| error.to_string())?;
-            Ok(Event::Opened { record, spread })
+            Ok(Event::Opened { record: Box::new(record), spread: Box::new(spread) })
         }
         Ok(other) => Err(format!("slab table answered {other:?}")),
         Err(error) => Err(error.to_string()),

@@ -22,4 +22,8 @@ pub mod caretaker;
 pub mod sweeper;
 pub mod node;
 pub mod control;
+pub mod process;
 pub mod mail;
+pub mod dev;
+pub mod demo;
+pub mod cli;

@@ -127,6 +127,14 @@ impl Sweeper {
     }
 }
 
+/// Of a dead slab, of an older layout, or of this layout but left by an attempt that placed it elsewhere in the end. A newer generation than the
+/// table's is a conversion under way.
 fn is_superseded(record: &SlabRecord, address: &FragmentAddress) -> bool {
-    record.state == SlabState::Dead || address.generation < record.generation
+    let elsewhere = || {
+        let holder = record.holders.get(usize::from(address.fragment.get()));
+        holder.is_none_or(|holder| holder.drive != address.drive)
+    };
+    record.state == SlabState::Dead
+        || address.generation < record.generation
+        || (address.generation == record.generation && elsewhere())
 }

@@ -19,6 +19,17 @@ const PING_PATIENCE: Duration = Duration::from_millis(1000);
 /// Silence after which a peer counts as down.
 pub const DOWN_AFTER: Duration = Duration::from_millis(2500);
 
+/// What is known of a writer's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// Its node answers with it, or has been silent only for a moment.
+    NotKnown,
+    /// Its node is silent. It may live, and go on writing.
+    Silent,
+    /// Its node has answered with another session since: this one is over for good.
+    Certain,
+}
+
 /// The view and what it is made from.
 pub struct Monitor {
     env: Env,
@@ -28,7 +39,8 @@ pub struct Monitor {
 struct Seen {
     member: Member,
     heard: Option<Instant>,
-    session: Option<SessionId>,
+    /// The session of the last answer, and when its ping was sent: the session was the node's own at some time after that.
+    session: Option<(SessionId, Instant)>,
     drives: Vec<DriveView>,
 }
 
@@ -50,9 +62,10 @@ impl Monitor {
             let peers = peers.clone();
             let task = async move {
                 loop {
+                    let sent = monitor.env.clock.now();
                     let answer = peers.ask(node, &Request::Ping, Bytes::new(), PING_PATIENCE).await;
                     if let Ok((Response::Pong(pong), _)) = answer {
-                        monitor.heard(node, pong);
+                        monitor.heard(node, pong, sent);
                     }
                     monitor.env.clock.sleep(PING_EVERY).await;
                 }
@@ -61,7 +74,7 @@ impl Monitor {
         }
     }
 
-    fn heard(&self, node: NodeId, pong: Pong) {
+    fn heard(&self, node: NodeId, pong: Pong, sent: Instant) {
         let now = self.env.clock.now();
         let mut all = self.lock();
         let Some(seen) = all.iter_mut().find(|seen| seen.member.node == node) else { return };
@@ -70,7 +83,7 @@ impl Monitor {
             return;
         }
         seen.heard = Some(now);
-        seen.session = Some(pong.session);
+        seen.session = Some((pong.session, sent));
         seen.drives = pong
             .drives
             .iter()
@@ -92,14 +105,26 @@ impl Monitor {
         ClusterView { nodes }
     }
 
-    /// Whether a writer's session is over: its node answers with another session, or has been silent for `patience`.
-    pub fn session_is_over(&self, node: NodeId, session: SessionId, patience: Duration) -> bool {
+    /// What is known of the end of a session that was this node's at `seen` or before.
+    ///
+    /// A node has one session at a time and never has one again, so an answer to a ping that was sent after `seen` and names another session is proof. An
+    /// older answer is not: it may be from before the session began.
+    pub fn session_end(
+        &self,
+        node: NodeId,
+        session: SessionId,
+        seen: Instant,
+        patience: Duration,
+    ) -> SessionEnd {
         let now = self.env.clock.now();
         let all = self.lock();
-        let Some(seen) = all.iter().find(|seen| seen.member.node == node) else { return true };
-        match (seen.session, seen.heard) {
-            (Some(present), Some(heard)) => present != session || now.since(heard) > patience,
-            _ => now.since(Instant::ORIGIN) > patience,
+        let Some(known) = all.iter().find(|known| known.member.node == node) else {
+            return SessionEnd::NotKnown;
+        };
+        match known.session {
+            Some((present, sent)) if present != session && sent > seen => SessionEnd::Certain,
+            _ if now.since(known.heard.unwrap_or(Instant::ORIGIN)) > patience => SessionEnd::Silent,
+            _ => SessionEnd::NotKnown,
         }
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! GET  /v1/status         what this node is, has and sees        -> 200 NodeStatus
 //! GET  /v1/ready          for a load balancer                    -> 200, or 503 with the reasons
+//! POST /v1/buckets/NAME?class=mail|config                        -> 201
 //! POST /v1/jobs/seal      seal the slabs that this node writes   -> 202
 //! POST /v1/jobs/convert   convert sealed slabs of the groups that this node leads, whatever their age -> 202
 //! ```

@@ -12,6 +12,8 @@ use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use strongroom_gateway::store::{ObjectStore, StoreError};
+use strongroom_types::{BucketClass, BucketName};
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
@@ -101,6 +103,7 @@ async fn answer(node: &Arc<Node>, request: &Request<Incoming>) -> Response<Full<
             node.convert_now();
             json(StatusCode::ACCEPTED, &"converting")
         }
+        (&Method::POST, path) if path.starts_with(BUCKETS) => create_bucket(node, request).await,
         (_, "/v1/status" | "/v1/ready") => {
             problem(StatusCode::METHOD_NOT_ALLOWED, "wrong method", "this path takes GET")
         }
@@ -112,6 +115,34 @@ async fn answer(node: &Arc<Node>, request: &Request<Incoming>) -> Response<Full<
                 format!("{path}: there is /v1/status, /v1/ready, /v1/jobs/seal and /v1/jobs/convert");
             problem(StatusCode::NOT_FOUND, "no such path", &detail)
         }
+    }
+}
+
+const BUCKETS: &str = "/v1/buckets/";
+
+async fn create_bucket(node: &Arc<Node>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let name = request.uri().path().strip_prefix(BUCKETS).unwrap_or_default();
+    let name = match BucketName::new(name) {
+        Ok(name) => name,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, "bad bucket name", &error.to_string()),
+    };
+    let class = match request.uri().query() {
+        None | Some("class=mail") => BucketClass::Mail,
+        Some("class=config") => BucketClass::Config,
+        Some(other) => {
+            return problem(
+                StatusCode::BAD_REQUEST,
+                "bad query",
+                &format!("{other}: expected class=mail or class=config"),
+            );
+        }
+    };
+    match node.store().create_bucket(name, class).await {
+        Ok(info) => json(StatusCode::CREATED, &info.name.as_str()),
+        Err(error @ (StoreError::BucketExists(_) | StoreError::BucketClassDiffers(_))) => {
+            problem(StatusCode::CONFLICT, "bucket exists", &error.to_string())
+        }
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, "bucket not made", &error.to_string()),
     }
 }
 

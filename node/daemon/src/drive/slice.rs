@@ -32,16 +32,17 @@ pub(super) fn plan_piece(
     let Body::Cold(slice) = &mut fragment.body else {
         return Err(Refusal::Invalid(String::from("piece for a hot fragment")));
     };
-    if slice.len_bytes != write.slice_len_bytes || fragment.profile != write.profile {
-        return Err(Refusal::Invalid(String::from(
-            "piece of another profile or length than the fragment has",
-        )));
-    }
+    let other = slice.len_bytes != write.slice_len_bytes || fragment.profile != write.profile;
     let table = match &mut slice.state {
-        // A retry of a conversion whose answer was lost: the same bytes are here already.
-        SliceState::Finished { .. } => return Ok(Vec::new()),
         SliceState::Unfinished { .. } => return Err(Refusal::Beyond { len_bytes: 0 }),
         SliceState::Incomplete => return Err(Refusal::DriveError),
+        SliceState::Finished { .. } | SliceState::Building(_) if other => {
+            return Err(Refusal::Invalid(String::from(
+                "piece of another profile or length than the fragment has",
+            )));
+        }
+        // A retry of a conversion whose answer was lost: the same bytes are here already.
+        SliceState::Finished { .. } => return Ok(Vec::new()),
         SliceState::Building(table) => table,
     };
     if failed {

@@ -1,1 +1,10 @@
+//! The drive engine on devices in memory: without faults, with every fault at every step, with power cut at every step, and against
+//! a model.
 
+mod faults;
+mod format;
+mod model;
+mod power;
+mod requests;
+mod restart;
+mod support;

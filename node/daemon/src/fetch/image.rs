@@ -237,16 +237,17 @@ impl ImageReader {
         }
     }
 
-    /// Fragments that may be asked, nearest first: own node, own zone, others, and those that do not answer last.
+    /// Fragments in the order they are asked: own node, own zone, others, those that do not answer, and last those that were not whole at the
+    /// seal: where everything else fails, what is wanted may still be in them.
     fn order(&self, record: &SlabRecord, view: &ClusterView) -> Vec<FragmentIndex> {
         let missing = record.sealed().map_or(0, |sealed| sealed.missing);
         let own_zone = view.zone_of(self.parts.own);
         let mut order: Vec<(u8, FragmentIndex)> = (0u8..)
             .zip(&record.holders)
-            .filter(|(index, _)| missing & (1 << index) == 0)
             .map(|(index, holder)| {
                 let node = view.node(holder.node);
                 let rank = match node {
+                    _ if missing & (1 << index) != 0 => 5,
                     _ if holder.node == self.parts.own => 0,
                     Some(node) if node.health == Health::Down => 3,
                     Some(node) if Some(node.zone) == own_zone => 1,

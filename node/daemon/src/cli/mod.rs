@@ -1,0 +1,69 @@
+//! The command line: one program for operators, nodes and those who try it out.
+
+mod bucket;
+mod demo;
+mod dev;
+mod drive;
+mod node;
+mod status;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Strongroom: a storage node for mail platforms.
+///
+/// Objects are stored through S3, durable in more than one zone before a PUT is answered, and erasure-coded in the background.
+/// Begin with `strongroom demo`, or with `strongroom dev` and any S3 client.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring up a cluster of 3 zones x 2 nodes on this machine and keep it running
+    Dev(dev::Dev),
+    /// Store real or generated mail in such a cluster, kill a zone, and compare every byte
+    Demo(demo::DemoCommand),
+    /// Run one node
+    Node(node::NodeCommand),
+    /// Look at, try out or format a drive
+    #[command(subcommand)]
+    Drive(drive::DriveCommand),
+    /// Show what a node is, has and sees
+    Status(status::StatusCommand),
+    /// Make a bucket
+    #[command(subcommand)]
+    Bucket(bucket::BucketCommand),
+}
+
+/// Runs the command; errors go to standard error with what to do about them.
+pub fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Dev(command) => dev::run(command),
+        Command::Demo(command) => demo::run(command),
+        Command::Node(command) => node::run(&command),
+        Command::Drive(command) => drive::run(command),
+        Command::Status(command) => status::run(&command),
+        Command::Bucket(command) => bucket::run(&command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("strongroom: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime for commands that are clients.
+fn client_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// Bytes in words: `1536` is `1.5 KiB`.
+fn human_bytes(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}

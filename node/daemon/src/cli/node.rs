@@ -1,0 +1,35 @@
+//! `strongroom node`.
+
+use crate::config::Config;
+use crate::process::{self, StopRule};
+use clap::Args;
+use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
+
+/// Run one node until SIGTERM or SIGINT. Logs go to standard error; the variable STRONGROOM_LOG sets their level (`info`, `debug`,
+/// `strongroom=debug,openraft=warn`).
+#[derive(Args)]
+pub struct NodeCommand {
+    /// The node's configuration
+    #[arg(long, value_name = "FILE", default_value = "node.toml")]
+    config: PathBuf,
+    /// Check the configuration and stop
+    #[arg(long)]
+    check: bool,
+    /// Stop also when standard input ends, as a child of `dev`
+    #[arg(long)]
+    stop_at_stdin_end: bool,
+}
+
+pub(super) fn run(command: &NodeCommand) -> anyhow::Result<()> {
+    let config = Config::load(&command.config)?;
+    if command.check {
+        println!("{}: fine; {} in {}", command.config.display(), config.node, config.own().zone);
+        return Ok(());
+    }
+    let filter = EnvFilter::try_from_env("STRONGROOM_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,openraft=warn,fjall=warn,lsm_tree=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let stop = if command.stop_at_stdin_end { StopRule::SignalsOrStdinEnd } else { StopRule::Signals };
+    Ok(process::run(config, stop)?)
+}

@@ -1,0 +1,98 @@
+//! `strongroom dev`: a whole cluster of real processes on this machine, for trying things out, for `demo`, and for tests.
+
+pub mod front;
+pub mod layout;
+pub mod processes;
+
+use self::layout::{LayoutError, Plan, Shape};
+use self::processes::{ProcessError, Processes};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use strongroom_env::Rng;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// Why a cluster did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum DevError {
+    /// Its folder.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A node.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The front's address.
+    #[error("front {address}: {source}; is this cluster running already?")]
+    Front {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What is told while a cluster comes up.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A node's drive is there and formatted.
+    Formatted(u64),
+    /// A node serves.
+    Ready(u64),
+}
+
+/// A running cluster. Dropping it stops its processes.
+pub struct Cluster {
+    /// The nodes.
+    pub processes: Processes,
+    front: JoinHandle<()>,
+}
+
+impl Cluster {
+    /// Opens the cluster in `dir`, or makes it, and waits until every node serves.
+    ///
+    /// # Errors
+    /// See [`DevError`].
+    pub async fn start(
+        program: PathBuf,
+        dir: &Path,
+        shape: &Shape,
+        rng: &dyn Rng,
+        mut told: impl FnMut(Step),
+    ) -> Result<Self, DevError> {
+        let plan = Plan::open_or_create(dir, shape, rng)?;
+        let front_error = |source| DevError::Front { address: plan.front, source };
+        let listener = TcpListener::bind(plan.front).await.map_err(front_error)?;
+        let mut processes = Processes::new(program, dir, plan.clone());
+        for node in &plan.nodes {
+            processes.format_if_new(node)?;
+            told(Step::Formatted(node.id));
+        }
+        for node in &plan.nodes {
+            processes.start(node.id)?;
+        }
+        for node in &plan.nodes {
+            processes.wait_ready(node.id).await?;
+            told(Step::Ready(node.id));
+        }
+        let nodes = plan.nodes.iter().map(|node| node.s3).collect();
+        Ok(Self { processes, front: tokio::spawn(front::run(listener, nodes)) })
+    }
+
+    /// Where S3 clients go.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.processes.plan().front)
+    }
+
+    /// Ids of the nodes of a zone.
+    pub fn nodes_of(&self, zone: u8) -> Vec<u64> {
+        let nodes = &self.processes.plan().nodes;
+        nodes.iter().filter(|node| node.zone == zone).map(|node| node.id).collect()
+    }
+
+    /// Stops the nodes in order.
+    pub async fn stop(mut self) {
+        self.front.abort();
+        self.processes.stop_all().await;
+    }
+}

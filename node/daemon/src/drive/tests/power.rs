@@ -1,0 +1,201 @@
+//! Power is cut before every operation of a workload that does everything once; what was acknowledged is there afterwards, and
+//! nothing half-made is called whole.
+
+use super::support::{BLOCK, Maker, World, Writer, run};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use strongroom_format::wire::message::{FragmentAddress, Free, Refusal, SealReport};
+use strongroom_io::memory::{Fault, Intent, Kind};
+use strongroom_types::Epoch;
+
+const EXTENTS: u64 = 14;
+
+/// What was acknowledged, and what was at least asked for.
+#[derive(Default)]
+struct Told {
+    /// Hot fragments: all rows asked for, how many were acknowledged, the epoch of the last fence acknowledged, rows settled at.
+    hot: Vec<(Writer, u32, Option<u32>, Option<u32>)>,
+    /// Cold fragments: whether the end was acknowledged.
+    cold: Vec<(Maker, bool)>,
+    /// Given back: whether that was acknowledged.
+    freed: Vec<(FragmentAddress, bool)>,
+}
+
+impl Told {
+    fn is_freed(&self, address: &FragmentAddress) -> Option<bool> {
+        self.freed.iter().find(|(freed, _)| freed == address).map(|(_, done)| *done)
+    }
+}
+
+/// Rows in flight at once, as a writer sends them; says whether all were acknowledged.
+async fn rows(world: &World, told: &mut Told, at: usize, blocks: &[u32]) -> bool {
+    let writer = &mut told.hot[at].0;
+    let committed = told.hot[at].1;
+    let rows: Vec<_> = blocks.iter().map(|blocks| writer.row(*blocks, committed)).collect();
+    let sent = rows.into_iter().map(|(append, payload)| world.drive.append(append, payload));
+    let answers = futures::future::join_all(sent).await;
+    let acked = answers.iter().take_while(|answer| answer.is_ok()).count();
+    assert!(answers[acked..].iter().all(Result::is_err), "a holder has a prefix");
+    told.hot[at].1 += u32::try_from(acked).unwrap();
+    acked == blocks.len()
+}
+
+async fn seal(world: &World, told: &mut Told, at: usize, epoch: u32) -> Option<SealReport> {
+    let report = told.hot[at].0.seal(&world.drive, epoch).await.ok()?;
+    assert!(report.rows >= told.hot[at].1);
+    told.hot[at].2 = Some(epoch);
+    Some(report)
+}
+
+async fn free(world: &World, told: &mut Told, address: FragmentAddress) -> bool {
+    told.freed.push((address, false));
+    let done = world.drive.free(Free { address }).await.is_ok();
+    told.freed.last_mut().unwrap().1 = done;
+    done
+}
+
+/// Does everything once; stops where the power does.
+async fn workload(world: &World, told: &mut Told) -> Option<()> {
+    let all = |done: bool| done.then_some(());
+    told.hot.extend((1..=4).map(|slab| (Writer::new(slab), 0, None, None)));
+    told.cold.extend([
+        (Maker::new(11, 180), false),
+        (Maker::new(12, 60), false),
+        (Maker::new(13, 60), false),
+    ]);
+    // Growth: within an extent, into the next, over two at once; three rows in one batch.
+    all(rows(world, told, 0, &[1, 40]).await)?;
+    all(rows(world, told, 0, &[30, 2, 130]).await)?;
+    all(rows(world, told, 1, &[70]).await)?;
+    let first = told.cold[0].0.clone();
+    first.piece(&world.drive, 0, 50 * BLOCK).await.ok()?;
+    all(rows(world, told, 0, &[1]).await)?;
+    first.piece(&world.drive, 50 * BLOCK, 40 * BLOCK).await.ok()?;
+    first.finish(&world.drive).await.ok()?;
+    told.cold[0].1 = true;
+    seal(world, told, 0, 2).await?;
+    let report = seal(world, told, 0, 3).await?;
+    world.drive.settle(told.hot[0].0.settle_at(3, 5, &report)).await.ok()?;
+    told.hot[0].3 = Some(5);
+    // A fence where nothing is.
+    seal(world, told, 2, 2).await?;
+    all(free(world, told, told.hot[1].0.address).await)?;
+    // Extents are used again.
+    all(rows(world, told, 3, &[100, 1]).await)?;
+    let second = told.cold[1].0.clone();
+    second.pieces(&world.drive, 16).await.ok()?;
+    // Begun again by another attempt.
+    second.pieces(&world.drive, 20).await.ok()?;
+    second.finish(&world.drive).await.ok()?;
+    told.cold[1].1 = true;
+    all(free(world, told, first.address).await)?;
+    // Stays unfinished.
+    told.cold[2].0.piece(&world.drive, 0, 8 * BLOCK).await.ok()?;
+    all(free(world, told, told.hot[0].0.address).await)?;
+    all(rows(world, told, 3, &[9, 9, 9]).await)
+}
+
+async fn check_hot(world: &World, told: &Told) {
+    for (writer, acked, fenced, settled) in &told.hot {
+        let present = world.report_of(&writer.address);
+        match told.is_freed(&writer.address) {
+            Some(true) => {
+                assert_eq!(present, None, "freed and acknowledged");
+                continue;
+            }
+            Some(false) if present.is_none() => continue,
+            Some(false) => {}
+            None if *acked == 0 && fenced.is_none() => continue,
+            None => {
+                assert!(present.is_some(), "acknowledged");
+                let kept = Writer {
+                    ends: writer.ends[..settled.unwrap_or(*acked) as usize].into(),
+                    ..writer.clone()
+                };
+                kept.check(&world.drive).await;
+            }
+        }
+        // No writer of before goes on, fenced or not.
+        let mut next = writer.clone();
+        next.ends.truncate(*acked as usize);
+        let refused = next.append(&world.drive, 1).await;
+        assert!(matches!(refused, Err(Refusal::Fenced { .. } | Refusal::DriveError)), "{refused:?}");
+        if let Some(fenced) = fenced {
+            assert_eq!(refused, Err(Refusal::Fenced { epoch: Epoch::new(*fenced) }));
+            let lower = writer.seal(&world.drive, fenced - 1).await;
+            assert!(matches!(lower, Err(Refusal::Fenced { .. })), "{lower:?}");
+        }
+        if told.is_freed(&writer.address).is_none() {
+            let report = writer.seal(&world.drive, 9).await.unwrap();
+            assert!(report.rows >= settled.unwrap_or(*acked));
+            assert!(settled.is_none_or(|rows| report.rows == rows));
+            assert_eq!(report.row_ends_blocks[..], writer.ends[..report.rows as usize]);
+            assert!(report.bad_rows.iter().all(|row| row.get() >= *acked), "acknowledged rows are clean");
+        }
+    }
+}
+
+async fn check_cold(world: &World, told: &Told) {
+    for (maker, finished) in &told.cold {
+        let present = world.report_of(&maker.address);
+        let freed = told.is_freed(&maker.address);
+        let whole = present.as_ref().is_some_and(|report| report.sealed);
+        assert!(freed != Some(true) || present.is_none(), "freed and acknowledged");
+        assert!(whole || freed.is_some() || !finished, "finished and acknowledged");
+        if whole {
+            maker.check(&world.drive).await;
+        } else if freed.is_none() && present.is_some() {
+            maker.pieces(&world.drive, 32).await.unwrap();
+            maker.finish(&world.drive).await.unwrap();
+            maker.check(&world.drive).await;
+        }
+    }
+}
+
+async fn cut_at(operation: u64, seed: u64) -> bool {
+    let world = World::new(EXTENTS).await;
+    let count = Arc::new(AtomicU64::new(0));
+    let cut = Arc::new(AtomicU64::new(0));
+    let (counted, did_cut, media) = (count.clone(), cut.clone(), Arc::downgrade(&world.media));
+    world.media.set_plan(Arc::new(move |intent: &Intent| {
+        let changes = matches!(intent.kind, Kind::Write | Kind::Flush | Kind::Discard);
+        if changes && counted.fetch_add(1, Ordering::Relaxed) == operation {
+            did_cut.store(1, Ordering::Relaxed);
+            media.upgrade().unwrap().power_cut(seed);
+        }
+        Fault::None
+    }));
+    let mut told = Told::default();
+    let ended = workload(&world, &mut told).await.is_some();
+    let was_cut = cut.load(Ordering::Relaxed) == 1;
+    assert_eq!(ended, !was_cut, "without a cut everything is acknowledged");
+    let world = if was_cut { world } else { power_off(world, seed) };
+    let world = world.restart().await;
+    assert_eq!(world.state().unknown_extents, 0, "a header is one sector: it is never torn");
+    world.check_space();
+    check_cold(&world, &told).await;
+    check_hot(&world, &told).await;
+    world.check_space();
+    world.free_all().await;
+    // And all of it is free for the next run as well.
+    let world = world.restart().await;
+    world.check_space();
+    world.free_all().await;
+    was_cut
+}
+
+fn power_off(world: World, seed: u64) -> World {
+    world.media.power_cut(seed);
+    world
+}
+
+#[test]
+fn power_may_fail_before_and_after_every_write_flush_and_discard() {
+    for seed in 0..6 {
+        let mut operation = 0;
+        while run(cut_at(operation, seed.wrapping_mul(0x9E37_79B9) ^ operation)) {
+            operation += 1;
+        }
+        assert!(operation > 60, "the workload has become too small: {operation} operations");
+    }
+}
