@@ -13,8 +13,9 @@ const EXTENTS: u64 = 14;
 /// What was acknowledged, and what was at least asked for.
 #[derive(Default)]
 struct Told {
-    /// Hot fragments: all rows asked for, how many were acknowledged, the epoch of the last fence acknowledged, rows settled at.
-    hot: Vec<(Writer, u32, Option<u32>, Option<u32>)>,
+    /// Hot fragments: all rows asked for, how many were acknowledged, the epoch of the last fence acknowledged, rows settled at
+    /// and whether that was acknowledged.
+    hot: Vec<(Writer, u32, Option<u32>, Option<(u32, bool)>)>,
     /// Cold fragments: whether the end was acknowledged.
     cold: Vec<(Maker, bool)>,
     /// Given back: whether that was acknowledged.
@@ -29,8 +30,8 @@ impl Told {
 
 /// Rows in flight at once, as a writer sends them; says whether all were acknowledged.
 async fn rows(world: &World, told: &mut Told, at: usize, blocks: &[u32]) -> bool {
-    let writer = &mut told.hot[at].0;
-    let committed = told.hot[at].1;
+    let (writer, acked, ..) = &mut told.hot[at];
+    let committed = *acked;
     let rows: Vec<_> = blocks.iter().map(|blocks| writer.row(*blocks, committed)).collect();
     let sent = rows.into_iter().map(|(append, payload)| world.drive.append(append, payload));
     let answers = futures::future::join_all(sent).await;
@@ -75,8 +76,9 @@ async fn workload(world: &World, told: &mut Told) -> Option<()> {
     told.cold[0].1 = true;
     seal(world, told, 0, 2).await?;
     let report = seal(world, told, 0, 3).await?;
+    told.hot[0].3 = Some((5, false));
     world.drive.settle(told.hot[0].0.settle_at(3, 5, &report)).await.ok()?;
-    told.hot[0].3 = Some(5);
+    told.hot[0].3 = Some((5, true));
     // A fence where nothing is.
     seal(world, told, 2, 2).await?;
     all(free(world, told, told.hot[1].0.address).await)?;
@@ -108,10 +110,8 @@ async fn check_hot(world: &World, told: &Told) {
             None if *acked == 0 && fenced.is_none() => continue,
             None => {
                 assert!(present.is_some(), "acknowledged");
-                let kept = Writer {
-                    ends: writer.ends[..settled.unwrap_or(*acked) as usize].into(),
-                    ..writer.clone()
-                };
+                let kept = settled.map_or(*acked, |(rows, _)| rows);
+                let kept = Writer { ends: writer.ends[..kept as usize].into(), ..writer.clone() };
                 kept.check(&world.drive).await;
             }
         }
@@ -121,14 +121,15 @@ async fn check_hot(world: &World, told: &Told) {
         let refused = next.append(&world.drive, 1).await;
         assert!(matches!(refused, Err(Refusal::Fenced { .. } | Refusal::DriveError)), "{refused:?}");
         if let Some(fenced) = fenced {
-            assert_eq!(refused, Err(Refusal::Fenced { epoch: Epoch::new(*fenced) }));
+            let known = matches!(refused, Err(Refusal::Fenced { epoch }) if epoch >= Epoch::new(*fenced));
+            assert!(known, "{refused:?}");
             let lower = writer.seal(&world.drive, fenced - 1).await;
             assert!(matches!(lower, Err(Refusal::Fenced { .. })), "{lower:?}");
         }
         if told.is_freed(&writer.address).is_none() {
             let report = writer.seal(&world.drive, 9).await.unwrap();
-            assert!(report.rows >= settled.unwrap_or(*acked));
-            assert!(settled.is_none_or(|rows| report.rows == rows));
+            assert!(report.rows >= settled.map_or(*acked, |(rows, _)| rows));
+            assert!(settled.is_none_or(|(rows, done)| !done || report.rows == rows));
             assert_eq!(report.row_ends_blocks[..], writer.ends[..report.rows as usize]);
             assert!(report.bad_rows.iter().all(|row| row.get() >= *acked), "acknowledged rows are clean");
         }
@@ -191,7 +192,7 @@ fn power_off(world: World, seed: u64) -> World {
 
 #[test]
 fn power_may_fail_before_and_after_every_write_flush_and_discard() {
-    for seed in 0..6 {
+    for seed in 0..6u64 {
         let mut operation = 0;
         while run(cut_at(operation, seed.wrapping_mul(0x9E37_79B9) ^ operation)) {
             operation += 1;
