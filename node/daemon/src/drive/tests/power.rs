@@ -1,7 +1,7 @@
-//! Power is cut before every operation of a workload that does everything once; what was acknowledged is there afterwards, and
-//! nothing half-made is called whole.
+//! A workload that does everything once, struck at every operation: by a power cut, by an error, by a lost or misdirected write. What
+//! was acknowledged is there afterwards, nothing half-made is called whole, and no byte is wrong.
 
-use super::support::{BLOCK, Maker, World, Writer, run};
+use super::support::{BLOCK, EXTENT, EXTENTS_AT, Maker, World, Writer, bytes_of, read, run};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strongroom_format::wire::message::{FragmentAddress, Free, Refusal, SealReport};
@@ -153,24 +153,51 @@ async fn check_cold(world: &World, told: &Told) {
     }
 }
 
-async fn cut_at(operation: u64, seed: u64) -> bool {
-    let world = World::new(EXTENTS).await;
-    let count = Arc::new(AtomicU64::new(0));
-    let cut = Arc::new(AtomicU64::new(0));
-    let (counted, did_cut, media) = (count.clone(), cut.clone(), Arc::downgrade(&world.media));
+/// What happens before an operation.
+#[derive(Clone, Copy)]
+enum Blow {
+    PowerCut,
+    Fault(Fault),
+}
+
+/// Deals `blow` at the n-th write, flush or discard (power) or the n-th write or flush (faults) from now on; gives whether it fell.
+fn aim(world: &World, at: u64, seed: u64, blow: Blow) -> Arc<AtomicU64> {
+    let count = AtomicU64::new(0);
+    let fell = Arc::new(AtomicU64::new(0));
+    let (told, media) = (fell.clone(), Arc::downgrade(&world.media));
     world.media.set_plan(Arc::new(move |intent: &Intent| {
-        let changes = matches!(intent.kind, Kind::Write | Kind::Flush | Kind::Discard);
-        if changes && counted.fetch_add(1, Ordering::Relaxed) == operation {
-            did_cut.store(1, Ordering::Relaxed);
-            media.upgrade().unwrap().power_cut(seed);
+        let counts = match intent.kind {
+            Kind::Read => false,
+            Kind::Write | Kind::Flush => true,
+            Kind::Discard => matches!(blow, Blow::PowerCut),
+        };
+        if !counts || count.fetch_add(1, Ordering::Relaxed) != at {
+            return Fault::None;
         }
-        Fault::None
+        told.store(1, Ordering::Relaxed);
+        match blow {
+            Blow::PowerCut => {
+                media.upgrade().unwrap().power_cut(seed);
+                Fault::None
+            }
+            Blow::Fault(fault) => fault,
+        }
     }));
+    fell
+}
+
+/// The workload up to the blow, then a power cut in any case, and everything that was acknowledged must be there.
+async fn strike(at: u64, seed: u64, blow: Blow) -> bool {
+    let world = World::new(EXTENTS).await;
+    let fell = aim(&world, at, seed, blow);
     let mut told = Told::default();
     let ended = workload(&world, &mut told).await.is_some();
-    let was_cut = cut.load(Ordering::Relaxed) == 1;
-    assert_eq!(ended, !was_cut, "without a cut everything is acknowledged");
-    let world = if was_cut { world } else { power_off(world, seed) };
+    let fell = fell.load(Ordering::Relaxed) == 1;
+    assert_eq!(ended, !fell, "without a blow everything is acknowledged");
+    if !matches!((blow, fell), (Blow::PowerCut, true)) {
+        world.check_space();
+        world.media.power_cut(seed);
+    }
     let world = world.restart().await;
     assert_eq!(world.state().unknown_extents, 0, "a header is one sector: it is never torn");
     world.check_space();
@@ -182,21 +209,74 @@ async fn cut_at(operation: u64, seed: u64) -> bool {
     let world = world.restart().await;
     world.check_space();
     world.free_all().await;
-    was_cut
+    fell
 }
 
-fn power_off(world: World, seed: u64) -> World {
-    world.media.power_cut(seed);
-    world
+fn strike_everywhere(seeds: u64, blow: Blow) {
+    for seed in 0..seeds {
+        let mut at = 0;
+        while run(strike(at, seed.wrapping_mul(0x9E37_79B9) ^ at, blow)) {
+            at += 1;
+        }
+        assert!(at > 50, "the workload has become too small: {at} operations");
+    }
 }
 
 #[test]
 fn power_may_fail_before_and_after_every_write_flush_and_discard() {
-    for seed in 0..6u64 {
-        let mut operation = 0;
-        while run(cut_at(operation, seed.wrapping_mul(0x9E37_79B9) ^ operation)) {
-            operation += 1;
+    strike_everywhere(5, Blow::PowerCut);
+}
+
+#[test]
+fn every_write_and_flush_may_fail() {
+    strike_everywhere(2, Blow::Fault(Fault::Error));
+    strike_everywhere(1, Blow::Fault(Fault::ErrorAfter));
+}
+
+/// Reads everything block by block: what is given is right, whatever else is wrong.
+async fn check_never_wrong(world: &World, told: &Told) {
+    world.check_space();
+    let hot = told.hot.iter().map(|(writer, ..)| (writer.address, writer.end_bytes()));
+    let cold = told.cold.iter().map(|(maker, _)| (maker.address, maker.slice_len()));
+    for (address, len) in hot.chain(cold) {
+        for at in (0..len).step_by(BLOCK as usize) {
+            if let Ok(found) = read(&world.drive, &address, at, BLOCK).await {
+                assert!(found == bytes_of(&address, at, BLOCK), "wrong bytes at {at}");
+            }
         }
-        assert!(operation > 60, "the workload has become too small: {operation} operations");
+    }
+    for (writer, ..) in &told.hot {
+        if let Ok(report) = writer.seal(&world.drive, 20).await {
+            assert_eq!(report.row_ends_blocks[..], writer.ends[..report.rows as usize]);
+        }
+    }
+    world.check_space();
+}
+
+async fn corrupt_at(at: u64, fault: Fault) -> bool {
+    let world = World::new(EXTENTS).await;
+    let fell = aim(&world, at, 0, Blow::Fault(fault));
+    let mut told = Told::default();
+    let _ = workload(&world, &mut told).await;
+    check_never_wrong(&world, &told).await;
+    let world = world.restart().await;
+    check_never_wrong(&world, &told).await;
+    fell.load(Ordering::Relaxed) == 1
+}
+
+#[test]
+fn no_lost_or_misdirected_write_makes_a_wrong_byte() {
+    let elsewhere = |extent: u64| EXTENTS_AT + extent * EXTENT;
+    for fault in [
+        Fault::LostWrite,
+        Fault::Misdirected { offset_bytes: elsewhere(0) },
+        Fault::Misdirected { offset_bytes: elsewhere(1) + 5 * u64::from(BLOCK) },
+        Fault::LyingFlush,
+    ] {
+        let mut at = 0;
+        while run(corrupt_at(at, fault)) {
+            at += 1;
+        }
+        assert!(at > 50);
     }
 }

@@ -321,21 +321,6 @@ fn a_fragment_made_and_freed_at_once_is_gone_also_after_a_restart() {
 }
 
 #[test]
-fn a_free_of_more_extents_than_a_device_takes_writes_at_once_succeeds() {
-    run(async {
-        let world = World::new(600).await;
-        let maker = Maker::new(1, 2 * 600 * 60);
-        maker.piece(&world.drive, 0, BLOCK).await.unwrap();
-        assert!(world.report_of(&maker.address).unwrap().extents > 256);
-        assert_eq!(world.drive.free(Free { address: maker.address }).await, Ok(()));
-        assert!(world.drive.drive_state().writable);
-        world.free_all().await;
-        let world = world.restart().await;
-        world.free_all().await;
-    });
-}
-
-#[test]
 fn reports_come_in_pages_that_end_with_a_slab() {
     run(async {
         let world = World::new(50).await;
