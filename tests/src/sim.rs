@@ -24,8 +24,11 @@ pub mod checkers;
 pub mod faults;
 pub mod system;
 pub mod workload;
+pub mod scenarios;
 pub mod run;
 pub mod toy;
+pub mod one_thread;
+pub mod strongroom;
 pub mod report;
 
 pub use draws::Draws;

@@ -21,6 +21,7 @@ use std::time::Duration;
 use strongroom_core::mutants::MutantSwitch;
 use strongroom_core::writer::WriterConfig;
 use strongroom_env::{Env, Handler};
+use strongroom_format::superblock::SuperblockError;
 use strongroom_format::wire::Frame;
 use strongroom_format::wire::message::{Pong, Refusal, Request, Response};
 use strongroom_gateway::{Caller, Credential, Credentials, Door, DoorConfig, DoorParts, Secret};
@@ -58,7 +59,7 @@ pub struct NodeParts {
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// A drive could not be opened; it was not touched.
+    /// A drive is not one that this node can use, for another reason than that it has died; it was not touched.
     #[error("drive {index}: {source}")]
     Drive {
         /// Its place in the configuration, from 0.
@@ -95,6 +96,7 @@ pub struct Node {
     alarms: Arc<Alarms>,
     store: Store,
     door: Arc<Door>,
+    drives_failed: Vec<String>,
 }
 
 struct Identity {
@@ -114,7 +116,7 @@ impl Node {
         let own =
             parts.members.iter().find(|member| member.node == parts.node).expect("a member of its cluster");
         let identity = Identity { cluster: parts.cluster, node: parts.node, zone: own.zone };
-        let holder = open_drives(&parts).await?;
+        let (holder, drives_failed) = open_drives(&parts).await?;
 
         // Peers may call as soon as the groups run, so the dispatcher stands first and says Busy until all is there.
         let peers = Peers::new(env.clone());
@@ -176,9 +178,19 @@ impl Node {
             rng: env.rng.clone(),
             config: DoorConfig::default(),
         }));
-        let node =
-            Self { parts: identity, monitor, holder, meta, ingest, caretaker, sweeper, alarms, store, door };
-        Ok(Arc::new(node))
+        Ok(Arc::new(Self {
+            parts: identity,
+            monitor,
+            holder,
+            meta,
+            ingest,
+            caretaker,
+            sweeper,
+            alarms,
+            store,
+            door,
+            drives_failed,
+        }))
     }
 
     /// The S3 door.
@@ -231,6 +243,7 @@ impl Node {
             ready: not_ready_because.is_empty(),
             not_ready_because,
             drives: self.holder.drives().map(|drive| drive_status(drive)).collect(),
+            drives_failed: self.drives_failed.clone(),
             peers: view
                 .nodes
                 .iter()
@@ -272,17 +285,43 @@ impl Node {
     }
 }
 
-async fn open_drives(parts: &NodeParts) -> Result<Holder, NodeError> {
+/// Opens the drives. One that has died takes itself out and not the node; one that is not what the configuration says is the operator's to look
+/// at before anything starts. The second list names those that are out.
+async fn open_drives(parts: &NodeParts) -> Result<(Holder, Vec<String>), NodeError> {
     let mut drives: BTreeMap<_, Arc<Drive>> = BTreeMap::new();
+    let mut failed = Vec::new();
     for (index, device) in parts.drives.iter().enumerate() {
-        let drive = Drive::open(device.clone(), parts.cluster, &parts.env, parts.mutants)
-            .await
-            .map_err(|source| NodeError::Drive { index, source })?;
+        let opened = Drive::open(device.clone(), parts.cluster, &parts.env, parts.mutants).await;
+        let drive = match opened {
+            Ok(drive) => drive,
+            Err(error) if has_died(&error) => {
+                tracing::error!(index, %error, "drive cannot be opened: the node runs without it");
+                failed.push(format!("drive {index}: {error}"));
+                continue;
+            }
+            Err(source) => return Err(NodeError::Drive { index, source }),
+        };
         if drives.insert(drive.id(), Arc::new(drive)).is_some() {
             return Err(NodeError::Twice { index });
         }
     }
-    Ok(Holder::new(drives.into_values()))
+    Ok((Holder::new(drives.into_values()), failed))
+}
+
+/// Whether the drive is the right one as far as can be told, and broken.
+fn has_died(error: &OpenError) -> bool {
+    match error {
+        OpenError::Device(_)
+        | OpenError::Superblock(SuperblockError::Damaged { .. } | SuperblockError::Unreadable { .. }) => true,
+        OpenError::Superblock(
+            SuperblockError::Blank | SuperblockError::Foreign | SuperblockError::Version { .. },
+        )
+        | OpenError::OtherCluster { .. }
+        | OpenError::Shrunk { .. }
+        | OpenError::Layout(_)
+        | OpenError::Ours { .. }
+        | OpenError::Foreign => false,
+    }
 }
 
 /// Founds the cluster at its first start; at later ones finds that it is there. Tried until it worked or it is another cluster.

@@ -19,6 +19,8 @@ pub struct NodeStatus {
     pub not_ready_because: Vec<String>,
     /// Its drives.
     pub drives: Vec<DriveStatus>,
+    /// Drives of its configuration that could not be opened at its start, and why: the node runs without them.
+    pub drives_failed: Vec<String>,
     /// The other nodes as it sees them.
     pub peers: Vec<PeerStatus>,
     /// The Raft groups that it votes in.

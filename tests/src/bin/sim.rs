@@ -12,6 +12,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use strongroom_tests::sim::report::Line;
 use strongroom_tests::sim::run::{self, Options};
+use strongroom_tests::sim::scenarios;
+use strongroom_tests::sim::strongroom::Strongroom;
 use strongroom_tests::sim::system::System;
 use strongroom_tests::sim::toy::Toy;
 use strongroom_tests::sim::trace::Sink;
@@ -35,8 +37,11 @@ struct Args {
     /// Build this fault into the code; `list` names them. With a mutant, finding a violation is success.
     #[arg(long)]
     mutant: Option<String>,
-    /// What to simulate.
-    #[arg(long, default_value = "toy")]
+    /// Play this story instead of faults drawn from the seed; `list` names them.
+    #[arg(long)]
+    scenario: Option<String>,
+    /// What to simulate: strongroom, or the toy that the simulator is tried on.
+    #[arg(long, default_value = "strongroom")]
     system: String,
     /// Simulated seconds of faults in each run.
     #[arg(long, default_value_t = 60)]
@@ -64,8 +69,9 @@ fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
 
 fn system(name: &str) -> anyhow::Result<Arc<dyn System>> {
     match name {
+        "strongroom" => Ok(Arc::new(Strongroom::default())),
         "toy" => Ok(Arc::new(Toy)),
-        other => bail!("no system is called {other:?}; there is: toy"),
+        other => bail!("no system is called {other:?}; there are: strongroom, toy"),
     }
 }
 
@@ -89,9 +95,17 @@ fn child(args: &Args) -> anyhow::Result<bool> {
         None => None,
         Some(name) => {
             let found = system.mutants().iter().find(|mutant| mutant.name == *name);
-            Some(found.with_context(|| format!("no mutant {name:?}; --mutant list names them"))?.name)
+            Some(found.with_context(|| format!("no mutant {name:?}; --mutant list names them"))?)
         }
     };
+    let scenario = match args.scenario.as_deref().or(mutant.and_then(|mutant| mutant.scenario)) {
+        None => None,
+        Some(name) => {
+            let found = scenarios::ALL.iter().find(|scenario| scenario.name == name);
+            Some(found.with_context(|| format!("no scenario {name:?}; --scenario list names them"))?)
+        }
+    };
+    let mutant = mutant.map(|mutant| mutant.name);
     let sink = match &args.trace_to {
         Some(path) => Sink::file(path).with_context(|| format!("trace file {}", path.display()))?,
         None if args.trace => Sink::Terminal,
@@ -99,7 +113,7 @@ fn child(args: &Args) -> anyhow::Result<bool> {
     };
     let seed = args.seed.context("a child runs one seed")?;
     let span = Duration::from_secs(args.span_s);
-    let line = Line::from(run::run(system, Options { seed, sink, mutant, span, schedule: None }));
+    let line = Line::from(run::run(system, Options { seed, sink, mutant, span, scenario }));
     println!("{}", serde_json::to_string(&line)?);
     Ok(line.violations.is_empty())
 }
@@ -116,6 +130,12 @@ fn parent(args: &Args) -> anyhow::Result<bool> {
     if args.mutant.as_deref() == Some("list") {
         for mutant in system.mutants() {
             println!("{:20} {}", mutant.name, mutant.what);
+        }
+        return Ok(true);
+    }
+    if args.scenario.as_deref() == Some("list") {
+        for scenario in scenarios::ALL {
+            println!("{:24} {}", scenario.name, scenario.what);
         }
         return Ok(true);
     }
@@ -192,8 +212,10 @@ fn report_failure(args: &Args, done: &Done) {
         println!("  {failure}");
     }
     let mutant = args.mutant.as_ref().map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default();
+    let scenario =
+        args.scenario.as_ref().map(|scenario| format!(" --scenario {scenario}")).unwrap_or_default();
     println!(
-        "  again: sim --system {} --seed {} --span-s {}{mutant} --once --trace",
+        "  again: sim --system {} --seed {} --span-s {}{scenario}{mutant} --once --trace",
         args.system, done.seed, args.span_s
     );
 }
@@ -220,6 +242,7 @@ fn run_child(args: &Args, seed: u64, trace_to: Option<&Path>) -> anyhow::Result<
     let mut command = Command::new(std::env::current_exe().context("this program")?);
     command.args(["--child", "--system", &args.system]);
     command.args(["--seed", &seed.to_string(), "--span-s", &args.span_s.to_string()]);
+    command.args(args.scenario.iter().flat_map(|scenario| ["--scenario", scenario]));
     command.args(args.mutant.iter().flat_map(|mutant| ["--mutant", mutant]));
     if args.trace {
         command.arg("--trace");

@@ -109,13 +109,16 @@ impl History {
             Outcome::Stored | Outcome::Deleted => state.counts.acknowledged += 1,
             Outcome::Found(_) | Outcome::Missing | Outcome::Listed(_) => state.counts.answered += 1,
             Outcome::Refused(_) | Outcome::ConditionFailed => state.counts.refused += 1,
-            Outcome::Unknown(_) => state.counts.unknown += 1,
+            Outcome::Unknown(_) | Outcome::Wrong(_) => state.counts.unknown += 1,
         }
         let mut add = |key: &str, returned, effect| {
             state.events.entry(key.to_owned()).or_default().push(Event { invoked: at, returned, effect });
         };
         match (operation, outcome) {
             (_, Outcome::Refused(_)) => {}
+            (operation, Outcome::Wrong(what)) => {
+                state.wrong.push(format!("{client} got a wrong answer: {operation}: {what}"));
+            }
             (Operation::Put { key, value, if_absent }, Outcome::Stored) => {
                 add(&key, Some(time), Effect::Put { value, if_absent });
             }

@@ -91,6 +91,8 @@ pub enum Outcome {
     Refused(String),
     /// An error, or no answer: it may have been done, be done later, or never.
     Unknown(String),
+    /// An answer that must never be given, whatever fails.
+    Wrong(String),
 }
 
 impl fmt::Display for Operation {
@@ -119,6 +121,7 @@ impl fmt::Display for Outcome {
             Self::Listed(keys) => write!(f, "listed {} keys", keys.len()),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::Unknown(reason) => write!(f, "unknown: {reason}"),
+            Self::Wrong(what) => write!(f, "wrong: {what}"),
         }
     }
 }

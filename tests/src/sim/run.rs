@@ -4,10 +4,11 @@
 use super::checkers::{check_history, layout};
 use super::draws::Draws;
 use super::drives::DriveWeather;
-use super::faults::{self, Event, Schedule, Targets};
+use super::faults::{self, Event, Targets};
 use super::history::History;
 use super::net::Weather;
 use super::report::Report;
+use super::scenarios::{self, Scenario, Story};
 use super::system::System;
 use super::trace::Sink;
 use super::workload::{Clients, Cluster};
@@ -36,19 +37,19 @@ pub struct Options {
     pub mutant: Option<&'static str>,
     /// How long faults go on.
     pub span: Duration,
-    /// The faults; drawn from the seed if `None`.
-    pub schedule: Option<Schedule>,
+    /// The story to play; one of faults drawn from the seed if `None`.
+    pub scenario: Option<&'static Scenario>,
 }
 
 /// Runs a seed.
 pub fn run(system: Arc<dyn System>, options: Options) -> Report {
-    let Options { seed, sink, mutant, span, schedule } = options;
+    let Options { seed, sink, mutant, span, scenario } = options;
     let ((violations, counts, simulated), trace) = world::run(seed, sink, move |world| {
         Box::pin(async move {
             let history =
                 Arc::new(History::new((0..KEYS).map(|number| format!("key/{number:02}")).collect()));
             let cluster = Cluster::new(world.clone(), Arc::clone(&system), mutant);
-            let body = play(&world, cluster, &*system, Arc::clone(&history), span, schedule);
+            let body = play(&world, cluster, &*system, Arc::clone(&history), span, scenario);
             let mut violations = match tokio::time::timeout(WHOLE, body).await {
                 Ok(violations) => violations,
                 Err(_) => vec![format!("live: the run did not end within {WHOLE:?}")],
@@ -70,7 +71,7 @@ async fn play(
     system: &dyn System,
     history: Arc<History>,
     span: Duration,
-    schedule: Option<Schedule>,
+    scenario: Option<&'static Scenario>,
 ) -> Vec<String> {
     let shape = system.shape();
     for number in 0..shape.zones * shape.nodes_per_zone {
@@ -86,6 +87,11 @@ async fn play(
         return vec![format!("live: a fresh cluster does not serve: {what}")];
     }
 
+    let schedule = match scenario.map(|scenario| &scenario.story) {
+        Some(Story::RotOfAllCopies) => return scenarios::rot_of_all_copies(&clients).await,
+        Some(Story::Faults(schedule)) => Some(schedule(&nodes)),
+        None => None,
+    };
     world.trace().line(format_args!("phase safety"));
     let (drives_per_node, media) = (shape.drives_per_node, shape.survives_media_faults);
     let targets = Targets { nodes: nodes.clone(), drives_per_node, media };
@@ -96,11 +102,16 @@ async fn play(
     let running = futures::future::join_all(running);
     let faults = async {
         let begin = tokio::time::Instant::now();
+        let mut last = Duration::ZERO;
         for (at, event) in schedule.events {
             tokio::time::sleep_until(begin + at).await;
             cluster.happen(event);
+            if matches!(event, Event::DriveWeather(..)) {
+                cluster.probe().await;
+            }
+            last = at;
         }
-        tokio::time::sleep_until(begin + span).await;
+        tokio::time::sleep_until(begin + span.max(last)).await;
         clients.stop.store(true, Ordering::Relaxed);
     };
     futures::future::join(running, faults).await;
@@ -120,11 +131,19 @@ async fn play(
         violations.push(format!("live: not everything is readable: {what}"));
         return violations;
     }
+    if let Err(what) = clients.write_all(RECOVERY).await {
+        violations.push(format!("live: not every node takes objects: {what}"));
+        return violations;
+    }
     settle(&cluster, nodes.len(), &mut violations).await;
     // Once more: repair and clean-up must not have changed anything.
     if let Err(what) = clients.read_all(RECOVERY).await {
         violations.push(format!("live: not everything is readable: {what}"));
     }
+    let found = cluster.all_found();
+    violations.extend(found.wrong);
+    let losses = found.alarms.into_iter().filter(|alarm| scenarios::is_loss(alarm));
+    violations.extend(losses.map(|alarm| format!("alarm, though all was within the promise: {alarm}")));
     violations
 }
 
@@ -144,7 +163,8 @@ async fn settle(cluster: &Cluster, nodes: usize, violations: &mut Vec<String>) {
     }
     let facts = cluster.ask_each(|door| door.facts()).await;
     match facts.into_iter().next() {
-        Some((_, Some(Ok(Some(facts))))) => {
+        Some((_, Some(Ok(Some(mut facts))))) => {
+            facts.harmed = cluster.all_found().harmed;
             let found = layout::check(&facts).into_iter();
             violations.extend(found.map(|violation| format!("{}: {}", violation.rule, violation.found)));
         }

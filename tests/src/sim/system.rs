@@ -5,7 +5,7 @@ use super::operation::{Operation, Outcome};
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strongroom_env::Env;
+use strongroom_env::{Clock, Env};
 use strongroom_io::Device;
 use strongroom_meta::kv::OrderedKv;
 use strongroom_types::{NodeId, ZoneId};
@@ -43,6 +43,8 @@ pub struct NodeParts {
     pub kv: Arc<dyn OrderedKv>,
     /// Counts its lives from 1.
     pub life: u64,
+    /// A clock that goes right, for clients.
+    pub clock: Arc<dyn Clock>,
     /// The fault that is built into its code in this run, by name.
     pub mutant: Option<&'static str>,
 }
@@ -54,6 +56,8 @@ pub struct Mutant {
     pub name: &'static str,
     /// What is wrong with it.
     pub what: &'static str,
+    /// The scenario that shows it, where the usual runs do not.
+    pub scenario: Option<&'static str>,
 }
 
 /// What is simulated.
@@ -76,6 +80,16 @@ pub trait Door: Send + Sync {
     /// Whether no background work is left to do, as far as this node knows.
     fn settled(&self) -> BoxFuture<'static, bool> {
         Box::pin(async { true })
+    }
+
+    /// What the node has told its operator of damage that cannot be mended, since its start.
+    fn alarms(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Looks into the running node for what must not be at any time; gives what it found.
+    fn probe(&self) -> BoxFuture<'static, Vec<String>> {
+        Box::pin(async { Vec::new() })
     }
 
     /// What the cluster says of itself; `None` where the system has no slabs. Asked when all have settled.

@@ -24,11 +24,15 @@ const QUORUM: usize = 2;
 const KEYS_MAX: usize = 1000;
 
 const MUTANTS: &[Mutant] = &[
-    Mutant { name: "ack-in-one-zone", what: "writes to its own zone only" },
-    Mutant { name: "skip-sync", what: "acknowledges a write that is not on media" },
-    Mutant { name: "read-one", what: "reads from one replica" },
-    Mutant { name: "clock-order", what: "orders writes by the wall clock" },
-    Mutant { name: "host-clock", what: "lets the host's clock decide, so that no two runs are the same" },
+    Mutant { name: "ack-in-one-zone", what: "writes to its own zone only", scenario: None },
+    Mutant { name: "skip-sync", what: "acknowledges a write that is not on media", scenario: None },
+    Mutant { name: "read-one", what: "reads from one replica", scenario: None },
+    Mutant { name: "clock-order", what: "orders writes by the wall clock", scenario: None },
+    Mutant {
+        name: "host-clock",
+        what: "lets the host's clock decide, so that no two runs are the same",
+        scenario: None,
+    },
 ];
 
 /// Orders writes.

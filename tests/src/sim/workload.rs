@@ -1,6 +1,7 @@
 //! The cluster as clients and faults see it, and the clients.
 
 use super::draws::Draws;
+use super::drives::DriveWeather;
 use super::faults::Event;
 use super::history::History;
 use super::limits::OPERATIONS_PER_KEY_MAX;
@@ -8,7 +9,7 @@ use super::operation::{Operation, Outcome, Value};
 use super::system::{Door, NodeParts, System};
 use super::world::{End, World};
 use futures::future::{BoxFuture, Either, select};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,18 @@ struct Inner {
     system: Arc<dyn System>,
     mutant: Option<&'static str>,
     doors: Mutex<BTreeMap<NodeId, Entrance>>,
+    found: Mutex<Found>,
+}
+
+/// What nodes said or showed, over all their lives.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Alarms.
+    pub alarms: BTreeSet<String>,
+    /// What probes found.
+    pub wrong: BTreeSet<String>,
+    /// Nodes whose media were harmed.
+    pub harmed: BTreeSet<NodeId>,
 }
 
 #[derive(Clone)]
@@ -47,7 +60,15 @@ struct Entrance {
 impl Cluster {
     /// A cluster of `system` in `world`, whose machines were added and are off.
     pub fn new(world: World, system: Arc<dyn System>, mutant: Option<&'static str>) -> Self {
-        Self { inner: Arc::new(Inner { world, system, mutant, doors: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                world,
+                system,
+                mutant,
+                doors: Mutex::default(),
+                found: Mutex::default(),
+            }),
+        }
     }
 
     /// The world it is in.
@@ -57,6 +78,28 @@ impl Cluster {
 
     fn doors(&self) -> MutexGuard<'_, BTreeMap<NodeId, Entrance>> {
         self.inner.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.inner.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was found until now.
+    pub fn all_found(&self) -> Found {
+        let alarms: Vec<String> = self.doors().values().flat_map(|entrance| entrance.door.alarms()).collect();
+        let mut found = self.found();
+        found.alarms.extend(alarms);
+        found.clone()
+    }
+
+    /// Probes all nodes now.
+    pub async fn probe(&self) {
+        let answers = self.ask_each(|door| door.probe()).await;
+        let wrong = answers.into_iter().flat_map(|(node, wrong)| {
+            wrong.unwrap_or_default().into_iter().map(move |wrong| format!("{node}: {wrong}"))
+        });
+        let wrong: Vec<String> = wrong.collect();
+        self.found().wrong.extend(wrong);
     }
 
     /// Starts a node, unless it runs. One that fails to start is started again after a while.
@@ -74,6 +117,7 @@ impl Cluster {
             drives: boot.drives,
             kv: boot.kv,
             life: boot.life,
+            clock: Arc::new(world.clock()),
             mutant: self.inner.mutant,
         };
         let (cluster, entrance) = (self.clone(), Arc::clone(&spawn));
@@ -102,6 +146,9 @@ impl Cluster {
     /// Ends a node, if it runs.
     pub fn kill(&self, node: NodeId, end: End) {
         let door = self.doors().remove(&node);
+        if let Some(entrance) = &door {
+            self.found().alarms.extend(entrance.door.alarms());
+        }
         self.inner.world.kill(node, end);
         drop(door);
     }
@@ -109,6 +156,13 @@ impl Cluster {
     /// Lets something happen.
     pub fn happen(&self, event: Event) {
         let world = &self.inner.world;
+        match event {
+            Event::DriveWeather(_, _, weather) if weather == DriveWeather::FAIR => {}
+            Event::DriveWeather(node, ..) | Event::Erase(node, _) | Event::Rot(node, ..) => {
+                self.found().harmed.insert(node);
+            }
+            _ => {}
+        }
         match event {
             Event::Kill(node, end) => self.kill(node, end),
             Event::Boot(node) => self.boot(node),
@@ -255,9 +309,9 @@ impl Clients {
         match draws.below(100) {
             0..45 => {
                 let number = self.values.fetch_add(1, Ordering::Relaxed);
-                let most = match draws.below(20) {
+                let most = match draws.below(100) {
                     0 => shape.value_len_bytes_max,
-                    1..5 => shape.value_len_bytes_max.min(300_000),
+                    1..20 => shape.value_len_bytes_max.min(200_000),
                     _ => shape.value_len_bytes_max.min(20_000),
                 };
                 let len_bytes = Value::LEN_BYTES_MIN + draws.index(most - Value::LEN_BYTES_MIN + 1);
@@ -268,6 +322,42 @@ impl Clients {
             85..96 => Operation::Delete { key },
             _ => Operation::List,
         }
+    }
+
+    /// Writes one object of 10 kB under this key through the first node; gives it if it was acknowledged. Not in the history.
+    pub async fn write_one(&self, key: &str) -> Option<Value> {
+        let number = self.values.fetch_add(1, Ordering::Relaxed);
+        let value = Value { number, len_bytes: 10_000 };
+        let operation = Operation::Put { key: key.to_owned(), value, if_absent: false };
+        let outcome = self.cluster.ask(self.nodes[0], operation, PATIENCE.end, true, TO_DOOR.start).await;
+        (outcome == Outcome::Stored).then_some(value)
+    }
+
+    /// Writes through every node until each has taken one; `Err` names the one that never did.
+    pub async fn write_all(&self, limit: Duration) -> Result<(), String> {
+        let world = self.cluster.world();
+        let until = tokio::time::Instant::now() + limit;
+        for (node, key) in self.nodes.iter().zip(self.history.keys().iter().cycle()) {
+            loop {
+                let number = self.values.fetch_add(1, Ordering::Relaxed);
+                let value = Value { number, len_bytes: 3000 };
+                let operation = Operation::Put { key: key.clone(), value, if_absent: false };
+                let invoked = self.history.invoke(world.trace(), "writer", operation.clone());
+                let asked = self.cluster.ask(*node, operation.clone(), PATIENCE.end, true, TO_DOOR.start);
+                let outcome = asked.await;
+                self.history.complete(world.trace(), "writer", invoked, &outcome);
+                if outcome == Outcome::Stored {
+                    break;
+                }
+                if tokio::time::Instant::now() > until {
+                    return Err(format!(
+                        "{operation} by {node}, all faults being over for {limit:?}: {outcome}"
+                    ));
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        Ok(())
     }
 
     /// Reads everything through every node until each answers; `Err` names what never did.

@@ -1,0 +1,200 @@
+//! The real node in the simulated world: door, store, ingest, drives, consensus, caretaker and sweeper as they are shipped, on memory drives and a
+//! key-value store in memory. Clients sign their requests and give them to the door; only sockets and HTTP's framing are left out.
+
+mod client;
+mod facts;
+
+use super::one_thread::OneThread;
+use super::system::{Door, Mutant, NodeParts, Shape, System};
+use anyhow::Context;
+use client::Client;
+use futures::future::BoxFuture;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use strongroom::config::{Credentials, Member, SlabPolicy};
+use strongroom::drive::{FormatSpec, OpenError};
+use strongroom::node::{Node, NodeParts as RealParts};
+use strongroom_core::mutants::{Mutant as Fault, MutantSwitch};
+use strongroom_format::superblock::SuperblockError;
+use strongroom_io::Device;
+use strongroom_meta::Timing;
+use strongroom_types::{ClusterId, DriveId, NodeId, ZoneId};
+
+const CLUSTER: ClusterId = ClusterId::new(0x5151);
+const GROUPS: u16 = 2;
+const EXTENT_LEN_BYTES: u32 = 256 * 1024;
+const DRIVE_LEN_BYTES: u64 = 96 << 20;
+const ACCESS_KEY: &str = "AKIDSIMULATED";
+const SECRET_KEY: &str = "simulated-secret";
+
+/// Everything happens within a run: slabs fill, age, are sealed, become cold and are given back.
+const POLICY: SlabPolicy = SlabPolicy {
+    len_bytes_max: 8 << 20,
+    age_max: Duration::from_secs(4),
+    convert_after: Duration::from_secs(4),
+    free_after: Duration::from_secs(2),
+};
+
+const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "ack-in-one-zone",
+        what: "a row counts as durable once any one holder has it",
+        scenario: None,
+    },
+    Mutant { name: "skip-flush", what: "a holder answers an append before it flushed", scenario: None },
+    Mutant {
+        name: "commit-before-durable",
+        what: "the writer gives out locators when it sends a row",
+        scenario: None,
+    },
+    Mutant {
+        name: "lose-committed-upto",
+        what: "rows always say that nothing is committed",
+        scenario: Some("rot-of-all-copies"),
+    },
+    Mutant {
+        name: "eio-is-not-found",
+        what: "a drive's read error is taken for an absent fragment",
+        scenario: Some("drives-die-one-by-one"),
+    },
+];
+
+/// Strongroom itself.
+#[derive(Default)]
+pub struct Strongroom {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Drives whose formatting was begun and may not be whole.
+    formatting: Mutex<BTreeSet<(NodeId, usize)>>,
+    /// Whether a bucket was acknowledged as made: from then on it is there.
+    made: [AtomicBool; client::BUCKETS.len()],
+}
+
+impl System for Strongroom {
+    fn shape(&self) -> Shape {
+        Shape {
+            zones: 3,
+            nodes_per_zone: 2,
+            drives_per_node: 1,
+            drive_len_bytes: DRIVE_LEN_BYTES,
+            survives_media_faults: true,
+            conditions: true,
+            value_len_bytes_max: 6 << 20,
+        }
+    }
+
+    fn mutants(&self) -> &'static [Mutant] {
+        MUTANTS
+    }
+
+    fn start(&self, parts: NodeParts) -> BoxFuture<'static, anyhow::Result<Arc<dyn Door>>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(OneThread::new(start(shared, parts)))
+    }
+}
+
+async fn start(shared: Arc<Shared>, parts: NodeParts) -> anyhow::Result<Arc<dyn Door>> {
+    let NodeParts { env, node, nodes, drives, kv, clock, mutant, .. } = parts;
+    for (index, device) in drives.iter().enumerate() {
+        let drive = DriveId::new(u128::from(env.rng.u64()) << 64 | u128::from(env.rng.u64()));
+        format_if_new(&shared, node, index, device.as_ref(), drive).await?;
+    }
+    let real = RealParts {
+        env: env.clone(),
+        cluster: CLUSTER,
+        node,
+        members: nodes.iter().map(|(node, zone)| member(*node, *zone)).collect(),
+        groups: GROUPS,
+        drives,
+        kv,
+        credentials: Credentials { access_key: ACCESS_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() },
+        policy: POLICY,
+        timing: Timing::default(),
+        mutants: switch(mutant)?,
+    };
+    let running = Node::start(real).await.context("node")?;
+    let client = Client::new(Arc::clone(&running), shared, &env, clock);
+    Ok(Arc::new(Entrance { node: running, client, env, zones: nodes }))
+}
+
+/// The address is never used: peers are called through the simulated network.
+fn member(node: NodeId, zone: ZoneId) -> Member {
+    Member { node, zone, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)) }
+}
+
+fn switch(mutant: Option<&'static str>) -> anyhow::Result<MutantSwitch> {
+    Ok(MutantSwitch::only(match mutant {
+        None => return Ok(MutantSwitch::NONE),
+        Some("ack-in-one-zone") => Fault::AckInOneZone,
+        Some("skip-flush") => Fault::SkipFlush,
+        Some("commit-before-durable") => Fault::CommitBeforeDurable,
+        Some("lose-committed-upto") => Fault::LoseCommittedUpto,
+        Some("eio-is-not-found") => Fault::EioIsNotFound,
+        Some(other) => anyhow::bail!("no mutant {other:?}"),
+    }))
+}
+
+/// What an operator does with a new drive, and with one whose formatting was interrupted. One that cannot be read is left to the node.
+async fn format_if_new(
+    shared: &Shared,
+    node: NodeId,
+    index: usize,
+    device: &dyn Device,
+    drive: DriveId,
+) -> anyhow::Result<()> {
+    let begun = || shared.formatting.lock().unwrap_or_else(PoisonError::into_inner);
+    let interrupted = begun().contains(&(node, index));
+    let blank = matches!(
+        strongroom::drive::inspect(device).await,
+        Err(OpenError::Superblock(SuperblockError::Blank))
+    );
+    if !blank && !interrupted {
+        return Ok(());
+    }
+    begun().insert((node, index));
+    let spec = FormatSpec { cluster: CLUSTER, drive, extent_len_bytes: EXTENT_LEN_BYTES, force: interrupted };
+    strongroom::drive::format(device, &spec).await.context("formatting a drive")?;
+    begun().remove(&(node, index));
+    Ok(())
+}
+
+struct Entrance {
+    node: Arc<Node>,
+    client: Client,
+    env: strongroom_env::Env,
+    zones: BTreeMap<NodeId, ZoneId>,
+}
+
+impl Door for Entrance {
+    fn perform(
+        &self,
+        operation: super::operation::Operation,
+    ) -> BoxFuture<'static, super::operation::Outcome> {
+        Box::pin(self.client.clone().perform(operation))
+    }
+
+    fn settled(&self) -> BoxFuture<'static, bool> {
+        let (node, env) = (Arc::clone(&self.node), self.env.clone());
+        Box::pin(async move { facts::settled(&node, &env).await.unwrap_or(false) })
+    }
+
+    fn alarms(&self) -> Vec<String> {
+        self.node.status().alarms
+    }
+
+    fn probe(&self) -> BoxFuture<'static, Vec<String>> {
+        let node = Arc::clone(&self.node);
+        Box::pin(async move { facts::probe(&node).await })
+    }
+
+    fn facts(&self) -> BoxFuture<'static, anyhow::Result<Option<super::checkers::layout::Facts>>> {
+        let (node, env, zones) = (Arc::clone(&self.node), self.env.clone(), self.zones.clone());
+        Box::pin(async move { facts::gather(&node, &env, zones).await.map(Some) })
+    }
+}

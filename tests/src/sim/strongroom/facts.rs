@@ -1,0 +1,175 @@
+//! What the checkers look at, from inside: slab tables, versions, what drives hold.
+
+use super::client::BUCKETS;
+use crate::sim::checkers::layout::Facts;
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use strongroom::cluster::Peers;
+use strongroom::node::Node;
+use strongroom_env::Env;
+use strongroom_format::wire::message::{FragmentReport, Read, Refusal, Report, Request, Response};
+use strongroom_meta::control::{ControlAnswer, ControlQuery};
+use strongroom_meta::group::{Content, GroupAnswer, GroupQuery, PageEntry};
+use strongroom_types::{
+    BucketId, BucketName, Deadline, DriveId, GroupId, NodeId, ObjectKey, SlabId, SlabRecord, SlabState,
+    ZoneId,
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAGE: u32 = 200;
+const REPORT_PAGE: u32 = 1000;
+
+fn deadline(env: &Env) -> Deadline {
+    Deadline::after(env.clock.now(), PATIENCE)
+}
+
+async fn slabs(node: &Node, env: &Env) -> anyhow::Result<BTreeMap<SlabId, SlabRecord>> {
+    let mut all = BTreeMap::new();
+    for group in (0..node.meta().group_count()).map(GroupId::new) {
+        let mut after = None;
+        loop {
+            let query = GroupQuery::Slabs { after, limit: PAGE, live_only: false };
+            let GroupAnswer::Slabs(page) = node.meta().read(group, query, deadline(env)).await? else {
+                bail!("not an answer in kind")
+            };
+            let full = page.len() == PAGE as usize;
+            after = page.last().map(|record| record.slab);
+            all.extend(page.into_iter().map(|record| (record.slab, record)));
+            if !full {
+                break;
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn own_fragments(node: &Node) -> Vec<(DriveId, FragmentReport)> {
+    let drives = node.holder().drives();
+    drives
+        .flat_map(|drive| {
+            let (page, truncated) =
+                drive.report(&Report { drive: drive.id(), after: None, limit: REPORT_PAGE });
+            assert!(!truncated, "a simulated drive has few fragments");
+            page.into_iter().map(|report| (drive.id(), report))
+        })
+        .collect()
+}
+
+/// Whether nothing is left to do as far as this node can see: each slab is open, dead, empty, or cold; it serves; and its drives hold nothing
+/// that the table has superseded.
+pub(super) async fn settled(node: &Node, env: &Env) -> anyhow::Result<bool> {
+    let status = node.status();
+    if !status.ready || status.slabs.to_free > 0 {
+        return Ok(false);
+    }
+    let slabs = slabs(node, env).await?;
+    let own = NodeId::new(status.node);
+    let at_rest = slabs.values().all(|record| match &record.state {
+        // One with rows is sealed when it is old enough.
+        SlabState::Open => !own_fragments(node)
+            .iter()
+            .any(|(_, report)| report.address.slab == record.slab && report.len_bytes > 0),
+        SlabState::Dead => true,
+        SlabState::Sealing => false,
+        SlabState::Sealed(sealed) => sealed.rows == 0 || !record.profile.is_copies(),
+    });
+    let accounted = own_fragments(node).iter().all(|(drive, report)| {
+        slabs.get(&report.address.slab).is_some_and(|record| {
+            let holder = record.holders.get(usize::from(report.address.fragment.get()));
+            record.state != SlabState::Dead
+                && record.generation == report.address.generation
+                && holder.is_some_and(|holder| (holder.node, holder.drive) == (own, *drive))
+        })
+    });
+    Ok(at_rest && accounted)
+}
+
+/// I8: of a fragment that a drive has, it never says that it has it not, whatever its media do.
+pub(super) async fn probe(node: &Node) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (_, report) in own_fragments(node) {
+        if report.len_bytes == 0 {
+            continue;
+        }
+        let read = Read { address: report.address, offset_bytes: 0, len_bytes: 1, foreground: false };
+        let (answer, _) = node.holder().serve(Request::Read(read), Bytes::new()).await;
+        let still = || own_fragments(node).iter().any(|(_, after)| after.address == report.address);
+        if matches!(answer, Response::Refused(Refusal::NotHere | Refusal::NoSuchDrive)) && still() {
+            wrong.push(format!(
+                "I8: a fragment that is reported is said not to be here: {:?}",
+                report.address
+            ));
+        }
+    }
+    wrong
+}
+
+/// Everything, of all nodes, by one node's asking.
+pub(super) async fn gather(node: &Node, env: &Env, zones: BTreeMap<NodeId, ZoneId>) -> anyhow::Result<Facts> {
+    let peers = Peers::new(env.clone());
+    let mut facts = Facts { slabs: slabs(node, env).await?, zones: zones.clone(), ..Facts::default() };
+    for node in zones.keys() {
+        let (answer, _) = peers.ask(*node, &Request::Ping, Bytes::new(), PATIENCE).await?;
+        let Response::Pong(pong) = answer else { bail!("not an answer in kind") };
+        for drive in pong.drives {
+            let report = Request::Report(Report { drive: drive.drive, after: None, limit: REPORT_PAGE });
+            let (answer, _) = peers.ask(*node, &report, Bytes::new(), PATIENCE).await?;
+            let Response::Fragments { fragments, truncated: false } = answer else {
+                bail!("not an answer in kind")
+            };
+            facts.fragments.push((*node, drive.drive, fragments));
+        }
+    }
+    for (name, _) in BUCKETS {
+        let query = ControlQuery::Bucket(BucketName::new(name)?);
+        let ControlAnswer::Bucket(record) = node.meta().control_query(query, deadline(env)).await? else {
+            bail!("not an answer in kind")
+        };
+        let bucket = record.with_context(|| format!("bucket {name} is gone"))?.bucket;
+        for group in (0..node.meta().group_count()).map(GroupId::new) {
+            versions(node, env, group, bucket, name, &mut facts).await?;
+        }
+    }
+    Ok(facts)
+}
+
+async fn versions(
+    node: &Node,
+    env: &Env,
+    group: GroupId,
+    bucket: BucketId,
+    name: &str,
+    facts: &mut Facts,
+) -> anyhow::Result<()> {
+    for key in keys(node, env, group, bucket).await? {
+        let query = GroupQuery::Versions { bucket, key: key.clone() };
+        let GroupAnswer::Versions(versions) = node.meta().read(group, query, deadline(env)).await? else {
+            bail!("not an answer in kind")
+        };
+        for version in versions {
+            if let Content::Needles(locators) = version.content {
+                facts.versions.push((format!("{name}/{}", key.as_str()), version.version, locators));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The keys of a group that have a current version.
+async fn keys(node: &Node, env: &Env, group: GroupId, bucket: BucketId) -> anyhow::Result<Vec<ObjectKey>> {
+    let query = GroupQuery::List { bucket, prefix: String::new(), delimiter: None, after: None, limit: PAGE };
+    let GroupAnswer::List(page) = node.meta().read(group, query, deadline(env)).await? else {
+        bail!("not an answer in kind")
+    };
+    anyhow::ensure!(!page.truncated, "a simulated bucket has few keys");
+    Ok(page
+        .entries
+        .into_iter()
+        .filter_map(|entry| match entry {
+            PageEntry::Object { key, .. } => Some(key),
+            PageEntry::CommonPrefix(_) => None,
+        })
+        .collect())
+}
