@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_types::limits::{GROUPS_MAX, NODES_MAX, SLAB_LEN_BYTES_MAX, ZONES_MAX};
+use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{ClusterId, NodeId, ZoneId};
 use toml::Spanned;
 
@@ -180,13 +181,15 @@ struct MemberSection {
 #[serde(deny_unknown_fields)]
 struct SlabSection {
     len_bytes_max: Option<Spanned<u32>>,
-    age_ms_max: Option<u64>,
+    age_ms_max: Option<Spanned<u64>>,
     convert_after_ms: Option<u64>,
     free_after_ms: Option<u64>,
 }
 
 /// Bytes of a slab at least: below two full rows a slab would be sealed before it is worth a record.
 const SLAB_LEN_BYTES_MIN: u32 = 8 << 20;
+/// Milliseconds that a slab may be open at least: below, every row would get a slab of its own.
+const SLAB_AGE_MS_MIN: u64 = 1000;
 /// Characters of a secret key at least.
 const SECRET_KEY_LEN_MIN: usize = 8;
 /// Runtime threads at most.
@@ -299,12 +302,22 @@ fn check_members(checker: &Checker<'_>, sections: &[MemberSection]) -> Result<Ve
 fn check_slab(checker: &Checker<'_>, section: &SlabSection) -> Result<SlabPolicy, ConfigError> {
     let default = SlabPolicy::default();
     let millis = |given: Option<u64>, otherwise: Duration| given.map_or(otherwise, Duration::from_millis);
+    if let Some(len) = &section.len_bytes_max
+        && !len.get_ref().is_multiple_of(BLOCK_LEN_BYTES)
+    {
+        return Err(checker.value(len, "slab.len_bytes_max", format!("a multiple of {BLOCK_LEN_BYTES}")));
+    }
     Ok(SlabPolicy {
         len_bytes_max: match &section.len_bytes_max {
             Some(len) => checker.within(len, "slab.len_bytes_max", SLAB_LEN_BYTES_MIN, SLAB_LEN_BYTES_MAX)?,
             None => default.len_bytes_max,
         },
-        age_max: millis(section.age_ms_max, default.age_max),
+        age_max: match &section.age_ms_max {
+            Some(age) => {
+                Duration::from_millis(checker.within(age, "slab.age_ms_max", SLAB_AGE_MS_MIN, u64::MAX)?)
+            }
+            None => default.age_max,
+        },
         convert_after: millis(section.convert_after_ms, default.convert_after),
         free_after: millis(section.free_after_ms, default.free_after),
     })
