@@ -127,6 +127,8 @@ impl Processes {
         if self.is_running(id) {
             return Ok(());
         }
+        // One that has ended by itself would else stand for the new one.
+        self.running.retain(|(node, _)| *node != id);
         let folder = self.node_dir(id);
         let log = File::options()
             .append(true)
