@@ -9,9 +9,10 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use strongroom_gateway::store::{ObjectStore, StoreError};
 use strongroom_types::{BucketClass, BucketName};
 use tokio::net::UnixListener;
@@ -19,6 +20,8 @@ use tokio::sync::Semaphore;
 
 /// Connections at once at most; an operator needs one.
 const CONNECTIONS_MAX: usize = 16;
+/// The pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the socket could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +40,9 @@ pub struct SocketError {
 /// The path cannot be used.
 pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let error = |source| SocketError { path: path.to_owned(), source };
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(error(source)),
-        _ => {}
+    // Only a socket is taken away: a path that names something else by mistake must not cost a file.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path).map_err(error)?;
     }
     let listener = UnixListener::bind(path).map_err(error)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(error)?;
@@ -51,7 +54,15 @@ pub async fn serve(listener: UnixListener, node: Arc<Node>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: at once would be a loop that eats the core.
+                tracing::warn!(%error, "control socket: accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
         if !is_allowed(&stream) {
             continue;
         }
@@ -111,8 +122,9 @@ async fn answer(node: &Arc<Node>, request: &Request<Incoming>) -> Response<Full<
             problem(StatusCode::METHOD_NOT_ALLOWED, "wrong method", "this path takes POST")
         }
         (_, path) => {
-            let detail =
-                format!("{path}: there is /v1/status, /v1/ready, /v1/jobs/seal and /v1/jobs/convert");
+            let detail = format!(
+                "{path}: there is GET /v1/status and /v1/ready, POST /v1/buckets/NAME, /v1/jobs/seal and /v1/jobs/convert"
+            );
             problem(StatusCode::NOT_FOUND, "no such path", &detail)
         }
     }
