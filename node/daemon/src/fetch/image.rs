@@ -31,6 +31,12 @@ pub enum ImageError {
         #[source]
         source: CallError,
     },
+    /// The slab was sealed shorter than what is asked for.
+    #[error("the sealed image ends at byte {len_bytes}")]
+    Outside {
+        /// Bytes of the image.
+        len_bytes: u32,
+    },
     /// Fewer than k holders can be asked.
     #[error("{have} of {needed} fragments can be asked for")]
     TooFew {
@@ -132,6 +138,10 @@ impl ImageReader {
         faults: &mut Vec<ImageError>,
     ) -> Option<T> {
         let sealed = record.sealed()?;
+        if range.end > sealed.len_bytes {
+            faults.push(ImageError::Outside { len_bytes: sealed.len_bytes });
+            return None;
+        }
         let pieces = slice_pieces(sealed.len_bytes, record.profile.data_count(), range);
         let view = self.parts.monitor.view();
         let order = self.order(record, &view);
@@ -302,16 +312,18 @@ fn is_passing(fault: &ImageError) -> bool {
         },
         ImageError::Holder { source: CallError::Net(_), .. } => true,
         ImageError::Holder { source: CallError::Misfit { .. } | CallError::Format(_), .. } => false,
-        ImageError::TooFew { .. } | ImageError::Mismatch => false,
+        ImageError::Outside { .. } | ImageError::TooFew { .. } | ImageError::Mismatch => false,
     }
 }
 
-/// Damaged only where every fault is the word of a holder that has the bytes and finds them wrong; silence or a failing drive may pass.
+/// Damaged only where every fault is the word of a holder that has the bytes and finds them wrong, or the slab table's that there are none; silence or
+/// a failing drive may pass.
 fn verdict(slab: SlabId, offset_bytes: u32, known: bool, faults: &[ImageError]) -> FetchError {
     let damaged = |fault: &ImageError| {
         matches!(
             fault,
             ImageError::Mismatch
+                | ImageError::Outside { .. }
                 | ImageError::Holder {
                     source: CallError::Refused { refusal: Refusal::Corrupt { .. }, .. },
                     ..

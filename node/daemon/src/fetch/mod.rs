@@ -62,7 +62,7 @@ impl Fetcher {
     /// See [`FetchError`].
     pub async fn needle(&self, locator: &Locator, plain: Range<u32>) -> Result<Bytes, FetchError> {
         assert!(!plain.is_empty() && plain.end <= locator.plain_len_bytes, "a range within the needle");
-        let end = locator.offset_bytes + locator.len_bytes;
+        let end = u32::try_from(locator.end_bytes()).map_err(|_| misfit(locator))?;
         if locator.len_bytes <= READ_WHOLE_LEN_BYTES || plain == (0..locator.plain_len_bytes) {
             let take = |bytes: &Bytes| whole_plain(bytes, locator, &plain);
             return self.image.read(locator.slab, locator.offset_bytes..end, take).await;
@@ -89,6 +89,6 @@ fn misfit(locator: &Locator) -> FetchError {
     FetchError::Damaged {
         slab: locator.slab,
         offset_bytes: locator.offset_bytes,
-        reason: String::from("the needle's header does not fit its locator"),
+        reason: String::from("locator and needle header do not fit together"),
     }
 }
