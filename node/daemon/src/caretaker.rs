@@ -114,8 +114,9 @@ impl Caretaker {
         let mut after = None;
         loop {
             let query = GroupQuery::Slabs { after, limit: SLABS_PAGE, live_only: true };
+            // The answer may be a peer's: another kind is its fault, and no reason to fall.
             let GroupAnswer::Slabs(page) = self.parts.meta.read(group, query, self.deadline()).await? else {
-                unreachable!("meta answers a query in kind")
+                return Err(MetaError::Failed);
             };
             let full = page.len() == SLABS_PAGE as usize;
             after = page.last().map(|record| record.slab);

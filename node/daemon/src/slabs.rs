@@ -45,7 +45,8 @@ impl Slabs {
     pub async fn refresh(&self, slab: SlabId) -> Result<Option<Arc<SlabRecord>>, MetaError> {
         let deadline = Deadline::after(self.env.clock.now(), PATIENCE);
         let answer = self.meta.read(slab.group(), GroupQuery::Slab(slab), deadline).await?;
-        let GroupAnswer::Slab(record) = answer else { unreachable!("meta answers a query in kind") };
+        // The answer is a peer's: another kind is its fault, and no reason to fall.
+        let GroupAnswer::Slab(record) = answer else { return Err(MetaError::Failed) };
         let mut known = self.lock();
         let Some(record) = record.map(Arc::new) else {
             known.remove(&slab);

@@ -4,7 +4,7 @@
 //! A crash in between leaves it `Making` or `Removing`; the same request again goes on from there. Data groups refuse ids they did not admit,
 //! so an id that was learned long ago can be tried: if the bucket is gone, the group says so.
 
-use super::{META_PATIENCE, unavailable};
+use super::{META_PATIENCE, misfit, unavailable};
 use crate::limits::BUCKETS_CACHED_MAX;
 use futures::future::join_all;
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ impl Buckets {
                 records.retain(|record| record.state == BucketState::Open);
                 Ok(records)
             }
-            ControlAnswer::Bucket(_) => unreachable!("meta answers a query in kind"),
+            other @ ControlAnswer::Bucket(_) => Err(misfit(&other)),
         }
     }
 
@@ -145,7 +145,7 @@ impl Buckets {
     async fn ask(&self, name: &BucketName) -> Result<Option<BucketRecord>, StoreError> {
         match self.query(ControlQuery::Bucket(name.clone())).await? {
             ControlAnswer::Bucket(record) => Ok(record),
-            ControlAnswer::Buckets(_) => unreachable!("meta answers a query in kind"),
+            other @ ControlAnswer::Buckets(_) => Err(misfit(&other)),
         }
     }
 
@@ -172,8 +172,4 @@ impl Buckets {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<BucketName, BucketRecord>> {
         self.known.lock().expect("no code panics while it holds this lock")
     }
-}
-
-fn misfit(reply: &dyn std::fmt::Debug) -> StoreError {
-    StoreError::Unavailable { reason: format!("a group gave an answer that does not fit: {reply:?}") }
 }

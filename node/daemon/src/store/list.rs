@@ -1,6 +1,6 @@
 //! Listing: each group's page, merged.
 
-use super::{Parts, unavailable};
+use super::{Parts, misfit, unavailable};
 use futures::future::join_all;
 use strongroom_gateway::store::{ListEntry, ListPage, ListRequest, StoreError};
 use strongroom_meta::group::{GroupAnswer, GroupQuery, Page, PageEntry};
@@ -37,7 +37,7 @@ async fn pages(
         match answer.map_err(|error| unavailable(&error))? {
             GroupAnswer::List(page) => pages.push(page),
             GroupAnswer::NoSuchBucket => return Ok(None),
-            _ => unreachable!("meta answers a query in kind"),
+            other => return Err(misfit(&other)),
         }
     }
     Ok(Some(pages))

@@ -74,7 +74,7 @@ impl Store {
                     return found.map(|found| (record.class, found)).ok_or(StoreError::NoSuchKey);
                 }
                 GroupAnswer::NoSuchBucket => {}
-                _ => unreachable!("meta answers a query in kind"),
+                other => return Err(misfit(&other)),
             }
         }
         Err(StoreError::NoSuchBucket(bucket.clone()))
@@ -111,6 +111,12 @@ impl Parts {
 /// What a client is told where a group gave no answer. After an unknown outcome too: nothing was acknowledged, and a retry is safe.
 fn unavailable(error: &MetaError) -> StoreError {
     StoreError::Unavailable { reason: error.to_string() }
+}
+
+/// What a client is told where a group answered another question than was asked. The answer is a peer's: no reason to fall.
+fn misfit(answer: &dyn std::fmt::Debug) -> StoreError {
+    tracing::error!(?answer, "a group gave an answer that does not fit");
+    StoreError::Unavailable { reason: String::from("a group gave an answer that does not fit, see the log") }
 }
 
 fn not_ingested(error: &IngestError) -> StoreError {
