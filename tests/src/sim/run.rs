@@ -12,7 +12,7 @@ use super::scenarios::{self, Scenario, Story};
 use super::system::System;
 use super::trace::Sink;
 use super::workload::{Clients, Cluster};
-use super::world::{self, World};
+use super::world::{self, End, World};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -124,6 +124,10 @@ async fn play(
             cluster.happen(Event::DriveWeather(*node, drive, DriveWeather::FAIR));
         }
         cluster.happen(Event::Skew(*node, 0));
+        // A drive that failed takes no more fragments until its node starts again: here an operator has it do so.
+        if cluster.all_found().harmed.contains(node) {
+            cluster.kill(*node, End::Crash);
+        }
         cluster.boot(*node);
     }
     let mut violations = Vec::new();
@@ -151,8 +155,8 @@ async fn play(
 async fn settle(cluster: &Cluster, nodes: usize, violations: &mut Vec<String>) {
     let until = tokio::time::Instant::now() + RECOVERY;
     loop {
-        let answers = cluster.ask_each(|door| door.settled()).await;
-        if answers.len() == nodes && answers.values().all(|settled| *settled == Some(true)) {
+        let answers = cluster.ask_each(|door| door.unsettled()).await;
+        if answers.len() == nodes && answers.values().all(|left| left.as_ref().is_some_and(Vec::is_empty)) {
             break;
         }
         if tokio::time::Instant::now() > until {

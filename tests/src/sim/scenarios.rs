@@ -6,6 +6,7 @@ use super::operation::{Operation, Outcome};
 use super::workload::Clients;
 use super::world::End;
 use std::time::Duration;
+use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{NodeId, ZoneId};
 
 /// A story. The seed decides everything that it leaves open.
@@ -148,7 +149,7 @@ pub async fn rot_of_all_copies(clients: &Clients) -> Vec<String> {
                 copies += 1;
             }
             // Overlapping, so that no place is cut in two.
-            at += (len - if len == SEARCH_LEN_BYTES { needle.len() } else { 0 }) as u64;
+            at += (len - if len == SEARCH_LEN_BYTES { BLOCK_LEN_BYTES as usize } else { 0 }) as u64;
         }
     }
     world.trace().line(format_args!("{key} {value} rots in {copies} places"));

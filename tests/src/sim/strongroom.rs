@@ -179,9 +179,11 @@ impl Door for Entrance {
         Box::pin(self.client.clone().perform(operation))
     }
 
-    fn settled(&self) -> BoxFuture<'static, bool> {
+    fn unsettled(&self) -> BoxFuture<'static, Vec<String>> {
         let (node, env) = (Arc::clone(&self.node), self.env.clone());
-        Box::pin(async move { facts::settled(&node, &env).await.unwrap_or(false) })
+        Box::pin(async move {
+            facts::unsettled(&node, &env).await.unwrap_or_else(|error| vec![format!("no answer: {error:#}")])
+        })
     }
 
     fn alarms(&self) -> Vec<String> {

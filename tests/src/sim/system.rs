@@ -77,9 +77,9 @@ pub trait Door: Send + Sync {
     /// Does what a client asks. Runs as a task of the node; dropped where the client stops waiting.
     fn perform(&self, operation: Operation) -> BoxFuture<'static, Outcome>;
 
-    /// Whether no background work is left to do, as far as this node knows.
-    fn settled(&self) -> BoxFuture<'static, bool> {
-        Box::pin(async { true })
+    /// The background work that is left to do, as far as this node knows.
+    fn unsettled(&self) -> BoxFuture<'static, Vec<String>> {
+        Box::pin(async { Vec::new() })
     }
 
     /// What the node has told its operator of damage that cannot be mended, since its start.

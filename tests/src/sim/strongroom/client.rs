@@ -180,7 +180,7 @@ impl Client {
         match code.as_str() {
             "SlowDown" | "RequestTimeTooSkewed" => Outcome::Refused(told),
             // A presigned request says so where the calendar of the node is off.
-            "AccessDenied" if told.contains("expire") || told.contains("not yet valid") => {
+            "AccessDenied" if told.contains("expired") || told.contains("not valid yet") => {
                 Outcome::Refused(told)
             }
             "ServiceUnavailable" | "InternalError" | "RequestTimeout" => Outcome::Unknown(told),

@@ -57,33 +57,44 @@ fn own_fragments(node: &Node) -> Vec<(DriveId, FragmentReport)> {
         .collect()
 }
 
-/// Whether nothing is left to do as far as this node can see: each slab is open, dead, empty, or cold; it serves; and its drives hold nothing
-/// that the table has superseded.
-pub(super) async fn settled(node: &Node, env: &Env) -> anyhow::Result<bool> {
+/// What is left to do as far as this node can see, until each slab is open, dead, empty, or cold, the node serves, and its drives hold nothing that
+/// the table has superseded.
+pub(super) async fn unsettled(node: &Node, env: &Env) -> anyhow::Result<Vec<String>> {
     let status = node.status();
-    if !status.ready || status.slabs.to_free > 0 {
-        return Ok(false);
+    let mut left = status.not_ready_because;
+    if status.slabs.to_free > 0 {
+        left.push(format!("{} fragments are to be freed", status.slabs.to_free));
     }
     let slabs = slabs(node, env).await?;
     let own = NodeId::new(status.node);
-    let at_rest = slabs.values().all(|record| match &record.state {
-        // One with rows is sealed when it is old enough.
-        SlabState::Open => !own_fragments(node)
-            .iter()
-            .any(|(_, report)| report.address.slab == record.slab && report.len_bytes > 0),
-        SlabState::Dead => true,
-        SlabState::Sealing => false,
-        SlabState::Sealed(sealed) => sealed.rows == 0 || !record.profile.is_copies(),
-    });
-    let accounted = own_fragments(node).iter().all(|(drive, report)| {
-        slabs.get(&report.address.slab).is_some_and(|record| {
+    let fragments = own_fragments(node);
+    for record in slabs.values() {
+        let at_rest = match &record.state {
+            // One with rows is sealed when it is old enough.
+            SlabState::Open => !fragments
+                .iter()
+                .any(|(_, report)| report.address.slab == record.slab && report.len_bytes > 0),
+            SlabState::Dead => true,
+            SlabState::Sealing => false,
+            SlabState::Sealed(sealed) => sealed.rows == 0 || !record.profile.is_copies(),
+        };
+        if !at_rest {
+            left.push(format!("a slab is not cold: {record:?}"));
+        }
+    }
+    for (drive, report) in fragments {
+        let accounted = slabs.get(&report.address.slab).is_some_and(|record| {
             let holder = record.holders.get(usize::from(report.address.fragment.get()));
             record.state != SlabState::Dead
                 && record.generation == report.address.generation
-                && holder.is_some_and(|holder| (holder.node, holder.drive) == (own, *drive))
-        })
-    });
-    Ok(at_rest && accounted)
+                && holder.is_some_and(|holder| (holder.node, holder.drive) == (own, drive))
+        });
+        if !accounted {
+            let record = slabs.get(&report.address.slab);
+            left.push(format!("a fragment is not given back: {report:?}, {record:?}"));
+        }
+    }
+    Ok(left)
 }
 
 /// I8: of a fragment that a drive has, it never says that it has it not, whatever its media do.
