@@ -15,7 +15,7 @@ use strongroom_meta::Meta;
 use strongroom_meta::control::{
     BucketRecord, BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply,
 };
-use strongroom_meta::group::{GroupCommand, GroupReply};
+use strongroom_meta::group::{GroupAnswer, GroupCommand, GroupQuery, GroupReply};
 use strongroom_types::{BucketClass, BucketId, BucketName, Deadline, GroupId};
 
 pub(super) struct Buckets {
@@ -87,7 +87,9 @@ impl Buckets {
         match record.state {
             BucketState::Open if !made => Err(StoreError::BucketExists(name)),
             BucketState::Removing => {
-                Err(StoreError::Unavailable { reason: format!("bucket {name} is being removed, try again") })
+                let reason =
+                    format!("bucket {name} is being removed; if that was cut short, remove it again");
+                Err(StoreError::Unavailable { reason })
             }
             BucketState::Open | BucketState::Making => self.open(record).await,
         }
@@ -115,6 +117,13 @@ impl Buckets {
         self.forget(name);
         let Some(record) = self.ask(name).await? else { return Err(StoreError::NoSuchBucket(name.clone())) };
         let bucket = record.bucket;
+        if !self.is_empty(bucket).await? {
+            if record.state != BucketState::Open {
+                // An earlier attempt was cut short.
+                self.open(record).await?;
+            }
+            return Err(StoreError::BucketNotEmpty(name.clone()));
+        }
         match self.control(ControlCommand::BeginRemoveBucket { bucket }).await? {
             ControlReply::Done | ControlReply::Bucket { .. } => {}
             ControlReply::NoSuchBucket => return Err(StoreError::NoSuchBucket(name.clone())),
@@ -132,14 +141,35 @@ impl Buckets {
             self.open(record).await?;
             return Err(StoreError::BucketNotEmpty(name.clone()));
         }
-        self.finish_remove(bucket).await
-    }
-
-    async fn finish_remove(&self, bucket: BucketId) -> Result<(), StoreError> {
         match self.control(ControlCommand::RemoveBucket { bucket }).await? {
             ControlReply::Done | ControlReply::NoSuchBucket => Ok(()),
+            ControlReply::Bucket { .. } => {
+                // Another remover found something in it and opened it again; what was closed here must not stay closed.
+                self.open(record).await?;
+                Err(StoreError::BucketNotEmpty(name.clone()))
+            }
             other => Err(misfit(&other)),
         }
+    }
+
+    /// Whether no group has an object of the bucket. Asked before anything is changed: a bucket that is being removed is not served, and a
+    /// request to remove a full one must not take it from its readers, not even until every group answers again.
+    async fn is_empty(&self, bucket: BucketId) -> Result<bool, StoreError> {
+        let reads = (0..self.groups).map(GroupId::new).map(|group| {
+            let query =
+                GroupQuery::List { bucket, prefix: String::new(), delimiter: None, after: None, limit: 1 };
+            self.meta.read(group, query, self.deadline())
+        });
+        let mut empty = true;
+        for answer in join_all(reads).await {
+            match answer.map_err(|error| unavailable(&error))? {
+                GroupAnswer::List(page) => empty &= page.entries.is_empty(),
+                // Closed by an earlier attempt, which found nothing.
+                GroupAnswer::NoSuchBucket => {}
+                other => return Err(misfit(&other)),
+            }
+        }
+        Ok(empty)
     }
 
     async fn ask(&self, name: &BucketName) -> Result<Option<BucketRecord>, StoreError> {
