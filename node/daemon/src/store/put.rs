@@ -195,7 +195,14 @@ impl PutSession for Session {
             content,
         };
         let condition = self.request.condition.clone();
-        parts.commit(&self.bucket, &self.request.key, condition, Change::Put(record)).await?;
+        match parts.commit(&self.bucket, &self.request.key, condition, Change::Put(record)).await {
+            // What was known of it was old: its needles name the bucket that is gone, so they cannot become the new one's.
+            Err(StoreError::NoSuchBucket(name)) if parts.buckets.resolve(&name, true).await.is_ok() => {
+                let reason = format!("bucket {name} was removed and made again meanwhile, try again");
+                return Err(StoreError::Unavailable { reason });
+            }
+            result => result?,
+        }
         Ok(ObjectInfo {
             class: self.bucket.class,
             version: self.version,
