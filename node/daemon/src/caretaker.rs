@@ -60,6 +60,8 @@ pub struct Caretaker {
     parts: CaretakerParts,
     /// When this node first saw a slab in its present kind of state: ages are measured from there, since clocks of other nodes mean nothing here.
     first_seen: Mutex<BTreeMap<(SlabId, Seen), Instant>>,
+    /// Slabs that the last walk found are to become cold.
+    due: Mutex<Vec<SlabId>>,
     counts: Mutex<SlabCounts>,
     convert_now: AtomicBool,
 }
@@ -70,6 +72,7 @@ impl Caretaker {
         let caretaker = Arc::new(Self {
             parts,
             first_seen: Mutex::new(BTreeMap::new()),
+            due: Mutex::new(Vec::new()),
             counts: Mutex::new(SlabCounts::default()),
             convert_now: AtomicBool::new(false),
         });
@@ -81,6 +84,15 @@ impl Caretaker {
             }
         };
         caretaker.parts.env.spawn.spawn("caretaker", Box::pin(task));
+        // On its own: a conversion takes as long as reading and writing a slab does, and no slab may wait for its seal that long.
+        let converter = caretaker.clone();
+        let task = async move {
+            loop {
+                converter.convert_due().await;
+                converter.parts.env.clock.sleep(WALK_EVERY).await;
+            }
+        };
+        caretaker.parts.env.spawn.spawn("converter", Box::pin(task));
         caretaker
     }
 
@@ -97,16 +109,40 @@ impl Caretaker {
     async fn walk(&self) {
         let mut counts = SlabCounts::default();
         let mut seen = BTreeMap::new();
+        let mut due = Vec::new();
         for group in (0..self.parts.groups).map(GroupId::new) {
             if self.parts.meta.leads(group) {
                 match self.slabs_of(group).await {
-                    Ok(records) => self.walk_group(records, &mut counts, &mut seen).await,
-                    Err(error) => tracing::debug!(%group, %error, "slab table cannot be walked now"),
+                    Ok(records) => self.walk_group(records, &mut counts, &mut seen, &mut due).await,
+                    Err(error) => {
+                        tracing::debug!(%group, %error, "slab table cannot be walked now");
+                        self.keep_seen(group, &mut seen);
+                    }
                 }
             }
         }
         *self.first_seen.lock().expect("no code panics while it holds this lock") = seen;
         *self.counts.lock().expect("no code panics while it holds this lock") = counts;
+        *self.due.lock().expect("no code panics while it holds this lock") = due;
+    }
+
+    async fn convert_due(&self) {
+        let due = std::mem::take(&mut *self.due.lock().expect("no code panics while it holds this lock"));
+        stream::iter(due).for_each_concurrent(CONVERTS_MAX, |slab| self.convert(slab)).await;
+    }
+
+    /// Converts a slab as it is now: since it was found it may have become cold, or another node's to care for.
+    async fn convert(&self, slab: SlabId) {
+        if !self.parts.meta.leads(slab.group()) {
+            return;
+        }
+        match self.parts.meta.read(slab.group(), GroupQuery::Slab(slab), self.deadline()).await {
+            Ok(GroupAnswer::Slab(Some(record))) => convert::convert(&self.parts, record).await,
+            Ok(other) => tracing::debug!(%slab, ?other, "slab that was to become cold is not there"),
+            Err(error) => {
+                tracing::debug!(%slab, %error, "slab that is to become cold cannot be looked up now")
+            }
+        }
     }
 
     async fn slabs_of(&self, group: GroupId) -> Result<Vec<SlabRecord>, MetaError> {
@@ -132,10 +168,10 @@ impl Caretaker {
         records: Vec<SlabRecord>,
         counts: &mut SlabCounts,
         seen: &mut BTreeMap<(SlabId, Seen), Instant>,
+        due: &mut Vec<SlabId>,
     ) {
         let now = self.parts.env.clock.now();
         let mut to_seal = Vec::new();
-        let mut to_convert = Vec::new();
         for record in records {
             count(counts, &record);
             match &record.state {
@@ -154,18 +190,22 @@ impl Caretaker {
                 }
                 SlabState::Sealed(_) if record.profile.is_copies() => {
                     let since = self.note(seen, &record, Seen::Hot, now);
-                    let due = now.since(since) >= self.parts.policy.convert_after;
-                    if due || self.convert_now.load(Ordering::Relaxed) {
-                        to_convert.push(record);
+                    let cool = now.since(since) >= self.parts.policy.convert_after;
+                    if cool || self.convert_now.load(Ordering::Relaxed) {
+                        due.push(record.slab);
                     }
                 }
                 SlabState::Sealed(_) | SlabState::Dead => {}
             }
         }
         stream::iter(to_seal).for_each_concurrent(SEALS_MAX, |record| seal::seal(&self.parts, record)).await;
-        stream::iter(to_convert)
-            .for_each_concurrent(CONVERTS_MAX, |record| convert::convert(&self.parts, record))
-            .await;
+    }
+
+    /// Ages of a group whose table did not answer go on.
+    fn keep_seen(&self, group: GroupId, seen: &mut BTreeMap<(SlabId, Seen), Instant>) {
+        let before = self.first_seen.lock().expect("no code panics while it holds this lock");
+        let of_group = before.iter().filter(|((slab, _), _)| slab.group() == group);
+        seen.extend(of_group.map(|(place, since)| (*place, *since)));
     }
 
     /// Since when this node has seen the slab so; noted for the next walk.
