@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_core::Spread;
+use strongroom_core::limits::NEEDLE_ALIGN_BYTES;
 use strongroom_core::placement;
 use strongroom_core::writer::{
     Action, Actions, Event, Needle, SlabWriter, Ticket, WriteFailure, WriterConfig,
@@ -19,12 +20,14 @@ use strongroom_format::wire::message::{Append, Refusal, Request};
 use strongroom_meta::Meta;
 use strongroom_meta::group::{GroupCommand, GroupReply};
 use strongroom_types::{Deadline, Epoch, GroupId, Holder, Instant, Locator, NodeId, SessionId, SlabId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// How long a holder may take to answer an append before the call is given up. The writer turns to another slab long before.
 const APPEND_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the slab table may take to open a slab.
 const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a needle may wait for room before its client is told to slow down.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts to fence a rolled slab.
 const ROLL_RETRY: Duration = Duration::from_millis(500);
 
@@ -62,6 +65,10 @@ enum Command {
 #[derive(Clone)]
 pub struct Ingest {
     commands: mpsc::Sender<Command>,
+    env: Env,
+    /// Bytes that the writer lets wait. Needles wait here, and with them the sockets that they come from; the writer itself would
+    /// refuse them, in the middle of a body, whenever a few clients send large objects at once.
+    room: Arc<Semaphore>,
 }
 
 /// What the shell needs.
@@ -88,7 +95,8 @@ impl Ingest {
     /// Starts the writer's task.
     pub fn start(parts: IngestParts) -> Self {
         let (commands, received) = mpsc::channel(INGEST_EVENTS_WAITING_MAX);
-        let spawn = parts.env.spawn.clone();
+        let env = parts.env.clone();
+        let room = usize::try_from(parts.config.waiting_len_bytes_max).expect("what waits is in memory");
         let shell = Shell {
             writer: SlabWriter::new(parts.config.clone()),
             actions: Actions::default(),
@@ -97,8 +105,8 @@ impl Ingest {
             commands: commands.downgrade(),
             parts: Arc::new(parts),
         };
-        spawn.spawn("ingest", Box::pin(shell.run(received)));
-        Self { commands }
+        env.spawn.spawn("ingest", Box::pin(shell.run(received)));
+        Self { commands, env, room: Arc::new(Semaphore::new(room)) }
     }
 
     /// Hands a needle over; completes once it is durable in more than one zone.
@@ -106,6 +114,13 @@ impl Ingest {
     /// # Errors
     /// See [`IngestError`]; the needle may be garbage in some slab, and nothing points to it.
     pub async fn store(&self, encoded: Encoded) -> Result<Locator, IngestError> {
+        let len_bytes = u32::try_from(encoded.bytes.len().next_multiple_of(NEEDLE_ALIGN_BYTES as usize));
+        let len_bytes = len_bytes.expect("a needle is far below 4 GiB");
+        let _room = tokio::select! {
+            biased;
+            room = self.room.acquire_many(len_bytes) => room.expect("never closed"),
+            () = self.env.clock.sleep(ROOM_PATIENCE) => return Err(IngestError::Busy),
+        };
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Needle { encoded, reply }).await.map_err(|_| IngestError::Stopping)?;
         answer.await.unwrap_or(Err(IngestError::Stopping))
