@@ -134,6 +134,26 @@ fn a_mark_that_failed_is_not_said_durable_when_asked_again() {
 }
 
 #[test]
+fn a_mark_after_a_failed_one_leaves_the_last_good_one_alone() {
+    run(async {
+        for slot in [1, 2] {
+            let world = World::new(8).await;
+            let mut writer = Writer::new(1);
+            writer.rows(&world.drive, &[1]).await;
+            writer.seal(&world.drive, 2).await.unwrap();
+            fail(&world, Kind::Write);
+            assert_eq!(writer.seal(&world.drive, 3).await, Err(Refusal::DriveError));
+            mend(&world);
+            writer.seal(&world.drive, 4).await.unwrap();
+            world.media.rot(world.extent_at(&writer.address, 0) + slot * u64::from(BLOCK) + 40, 1);
+            let world = world.restart().await;
+            let refused = writer.append(&world.drive, 1).await;
+            assert!(matches!(refused, Err(Refusal::Fenced { .. })), "slot {slot}: {refused:?}");
+        }
+    });
+}
+
+#[test]
 fn a_free_that_failed_is_not_said_done_when_asked_again() {
     run(async {
         for kind in [Kind::Write, Kind::Flush] {
@@ -156,8 +176,12 @@ fn a_free_that_failed_is_not_said_done_when_asked_again() {
 fn a_fragment_made_again_after_a_cut_free_does_not_meet_its_old_extents() {
     run(async {
         let world = World::new(8).await;
+        // Free by then, so that the extents are taken otherwise the second time.
+        let mut before = Writer::new(9);
+        before.rows(&world.drive, &[1]).await;
         let mut writer = Writer::new(1);
         writer.rows(&world.drive, &[150]).await;
+        world.drive.free(Free { address: before.address }).await.unwrap();
         let first = world.extent_at(&writer.address, 0);
         // The first header is overwritten, then power fails.
         let media = Arc::downgrade(&world.media);

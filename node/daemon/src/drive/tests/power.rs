@@ -10,12 +10,14 @@ use strongroom_types::Epoch;
 
 const EXTENTS: u64 = 14;
 
+type Hot = (Writer, u32, Option<u32>, Option<(u32, bool)>);
+
 /// What was acknowledged, and what was at least asked for.
 #[derive(Default)]
 struct Told {
     /// Hot fragments: all rows asked for, how many were acknowledged, the epoch of the last fence acknowledged, rows settled at
     /// and whether that was acknowledged.
-    hot: Vec<(Writer, u32, Option<u32>, Option<(u32, bool)>)>,
+    hot: Vec<Hot>,
     /// Cold fragments: whether the end was acknowledged.
     cold: Vec<(Maker, bool)>,
     /// Given back: whether that was acknowledged.

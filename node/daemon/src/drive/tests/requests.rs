@@ -1,6 +1,7 @@
 //! What a drive without faults answers.
 
-use super::support::{BLOCK, Maker, World, Writer, address, bytes_of, copies, read, run, spec};
+use super::support::{BLOCK, Maker, Reversed, World, Writer, address, bytes_of, copies, read, run, spec};
+use std::sync::Arc;
 use std::time::Duration;
 use strongroom_format::wire::message::{Free, Refusal, Report};
 use strongroom_types::limits::{ROW_BLOCKS_MAX, WIRE_PAYLOAD_LEN_BYTES_MAX};
@@ -240,6 +241,7 @@ fn two_attempts_in_one_batch_leave_the_later_one() {
         let world = World::new(8).await;
         let first = Maker::new(1, 40);
         let second = Maker { profile: Profile::new(4, 2).unwrap(), ..first.clone() };
+        world.media.set_plan(Arc::new(Reversed::default()));
         // All are in the queue before the lane looks.
         let (a, b, c) = futures::join!(
             first.piece(&world.drive, 0, 20 * BLOCK),
@@ -249,6 +251,7 @@ fn two_attempts_in_one_batch_leave_the_later_one() {
         assert_eq!((a, b, c.is_ok()), (Ok(()), Ok(()), true));
         second.check(&world.drive).await;
         let world = world.restart().await;
+        assert_eq!(world.report_of(&second.address).unwrap().profile, second.profile);
         second.check(&world.drive).await;
     });
 }
@@ -308,6 +311,7 @@ fn a_fragment_made_and_freed_at_once_is_gone_also_after_a_restart() {
     run(async {
         let world = World::new(4).await;
         let mut writer = Writer::new(1);
+        world.media.set_plan(Arc::new(Reversed::default()));
         let (append, payload) = writer.row(1, 0);
         let (_, freed) = futures::join!(
             world.drive.append(append, payload),

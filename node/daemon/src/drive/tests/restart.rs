@@ -45,11 +45,11 @@ fn a_fragment_found_at_start_takes_no_more_rows_and_reports_as_its_twin() {
 #[test]
 fn a_rotten_payload_block_is_a_bad_row_and_corrupt_to_read() {
     run(async {
-        for row in 0..ROWS.len() {
+        for (row, blocks) in ROWS.into_iter().enumerate() {
             let (world, writer) = written().await;
             let start = header_at(&writer, row) + u64::from(BLOCK);
             world.media.rot(world.place(&writer.address, start) + 17, 0x10);
-            let image_at = (writer.ends[row] - ROWS[row]) * BLOCK;
+            let image_at = (writer.ends[row] - blocks) * BLOCK;
             assert_eq!(
                 read(&world.drive, &writer.address, image_at, 1).await,
                 Err(Refusal::Corrupt { offset_bytes: image_at })
@@ -69,7 +69,7 @@ fn rows_with_and_behind_a_rotten_header_are_bad_and_present_and_not_missing() {
     run(async {
         let (clean, twin) = written().await;
         let expected = twin.seal(&clean.drive, 2).await.unwrap();
-        for row in 0..ROWS.len() {
+        for (row, blocks) in ROWS.into_iter().enumerate() {
             for byte in [0, 9, 13, 18, 30, 37, 41, 45, 53, 100, 256, 300, 4095] {
                 let (world, writer) = written().await;
                 world.media.rot(world.place(&writer.address, header_at(&writer, row)) + byte, 0x04);
@@ -79,7 +79,7 @@ fn rows_with_and_behind_a_rotten_header_are_bad_and_present_and_not_missing() {
                 assert_eq!(report.row_ends_blocks, expected.row_ends_blocks);
                 assert_eq!(report.row_chain_crc32c, expected.row_chain_crc32c);
                 assert_eq!(report.bad_rows, [RowSequence::new(u32::try_from(row).unwrap())]);
-                let image_at = (writer.ends[row] - ROWS[row]) * BLOCK;
+                let image_at = (writer.ends[row] - blocks) * BLOCK;
                 assert!(matches!(
                     read(&world.drive, &writer.address, image_at, 1).await,
                     Err(Refusal::Corrupt { .. })

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use strongroom_core::mutants::MutantSwitch;
 use strongroom_env::real::{OsRng, RealSpawn};
@@ -16,7 +18,7 @@ use strongroom_format::wire::message::{
     Append, FinishFragment, FragmentAddress, FragmentReport, Free, Read, Refusal, Report, Seal, SealReport,
     Settle, WriteFragment,
 };
-use strongroom_io::memory::{MemoryDevice, MemoryMedia};
+use strongroom_io::memory::{Fault, FaultPlan, Intent, MemoryDevice, MemoryMedia};
 use strongroom_types::limits::EXTENT_LEN_BYTES_MIN;
 use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{
@@ -72,11 +74,29 @@ pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test)
 }
 
+/// Operations in flight at once are done in the reverse of the order they were submitted in, more or less.
+#[derive(Default)]
+pub(super) struct Reversed(AtomicU64);
+
+impl FaultPlan for Reversed {
+    fn fault(&self, _: &Intent) -> Fault {
+        Fault::None
+    }
+
+    fn before(&self, _: &Intent) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let turns = 64 - self.0.fetch_add(1, Ordering::Relaxed) % 64;
+        Some(Box::pin(async move {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+        }))
+    }
+}
+
 /// A drive in use.
 pub(super) struct World {
     pub(super) media: Arc<MemoryMedia>,
     pub(super) clock: Arc<TestClock>,
-    pub(super) env: Env,
     pub(super) drive: Drive,
 }
 
@@ -110,7 +130,7 @@ impl World {
     pub(super) async fn open(media: Arc<MemoryMedia>) -> Result<Self, OpenError> {
         let (clock, env) = env();
         let drive = Drive::open(device(&media), CLUSTER, &env, MutantSwitch::NONE).await?;
-        Ok(Self { media, clock, env, drive })
+        Ok(Self { media, clock, drive })
     }
 
     /// Ends the process and starts it again, without faults.
