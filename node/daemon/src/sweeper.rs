@@ -73,8 +73,17 @@ impl Sweeper {
                 self.free_after_grace(address).await;
             }
         }
-        self.waiting.store(self.lock().len() as u64, Ordering::Relaxed);
-        more.then(|| by_slab.last_key_value().map(|(slab, _)| *slab)).flatten()
+        let upto = more.then(|| by_slab.last_key_value().map(|(slab, _)| *slab)).flatten();
+        let mut superseded = self.lock();
+        // What was noted of a fragment that is not here any more is not waited for.
+        superseded.retain(|key, _| {
+            let looked_at = after.is_none_or(|after| key.0 > after) && upto.is_none_or(|upto| key.0 <= upto);
+            let present =
+                by_slab.get(&key.0).is_some_and(|all| all.iter().any(|address| key_of(address) == *key));
+            present || !looked_at
+        });
+        self.waiting.store(superseded.len() as u64, Ordering::Relaxed);
+        upto
     }
 
     /// The next slabs that this node has fragments of, and whether there are more behind them.
@@ -105,7 +114,7 @@ impl Sweeper {
 
     async fn free_after_grace(&self, address: &FragmentAddress) {
         let now = self.env.clock.now();
-        let key = (address.slab, (address.drive, address.fragment, address.generation));
+        let key = key_of(address);
         let since = *self.lock().entry(key).or_insert(now);
         if now.since(since) < self.policy.free_after {
             return;
@@ -125,6 +134,10 @@ impl Sweeper {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(SlabId, FragmentAddressKey), Instant>> {
         self.superseded.lock().expect("no code panics while it holds this lock")
     }
+}
+
+fn key_of(address: &FragmentAddress) -> (SlabId, FragmentAddressKey) {
+    (address.slab, (address.drive, address.fragment, address.generation))
 }
 
 /// Of a dead slab, of an older layout, or of this layout but left by an attempt that placed it elsewhere in the end. A newer generation than the
