@@ -11,7 +11,7 @@ use crate::holder::Holder;
 use crate::ingest::{Ingest, IngestParts};
 use crate::slabs::Slabs;
 use crate::status::{DriveStatus, GroupStatus, NodeStatus, PeerStatus};
-use crate::store::Store;
+use crate::store::{Found, Store};
 use crate::sweeper::Sweeper;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use strongroom_core::mutants::MutantSwitch;
+use strongroom_core::placement;
 use strongroom_core::writer::WriterConfig;
 use strongroom_env::{Env, Handler};
 use strongroom_format::superblock::SuperblockError;
@@ -26,6 +27,7 @@ use strongroom_format::wire::Frame;
 use strongroom_format::wire::message::{Pong, Refusal, Request, Response};
 use strongroom_gateway::{Caller, Credential, Credentials, Door, DoorConfig, DoorParts, Secret};
 use strongroom_io::Device;
+use strongroom_meta::control::{ControlCommand, ControlReply};
 use strongroom_meta::kv::OrderedKv;
 use strongroom_meta::{Meta, MetaConfig, MetaError, Timing};
 use strongroom_types::{ClusterId, Deadline, Health, NodeId, SessionId, ZoneId};
@@ -94,6 +96,7 @@ pub struct Node {
     caretaker: Arc<Caretaker>,
     sweeper: Arc<Sweeper>,
     alarms: Arc<Alarms>,
+    found: Found,
     store: Store,
     door: Arc<Door>,
     drives_failed: Vec<String>,
@@ -136,11 +139,12 @@ impl Node {
         env.net.serve(dispatcher.clone());
         let meta = Meta::start(env.clone(), meta_config(&parts), parts.kv.clone()).await?;
         assert!(dispatcher.meta.set(meta.clone()).is_ok(), "set once, here");
-        bootstrap(&env, &meta);
 
         let monitor = Monitor::new(env.clone(), &parts.members);
         monitor.start(&peers);
         let alarms = Arc::new(Alarms::default());
+        let found = Found::default();
+        bootstrap(&env, &parts, &meta, &alarms, &found);
         let slabs = Arc::new(Slabs::new(env.clone(), meta.clone()));
         let ingest = Ingest::start(IngestParts {
             env: env.clone(),
@@ -167,9 +171,9 @@ impl Node {
             policy: parts.policy,
         });
         let sweeper = Sweeper::start(env.clone(), holder.clone(), slabs.clone(), parts.policy);
-        let image = ImageReader::new(parts.node, peers, monitor.clone(), slabs, codecs);
+        let image = ImageReader::new(parts.node, peers, monitor.clone(), slabs, codecs, alarms.clone());
         let fetcher = Fetcher::new(image);
-        let store = Store::new(env.clone(), meta.clone(), ingest.clone(), fetcher, parts.groups);
+        let store = Store::new(env.clone(), meta.clone(), ingest.clone(), fetcher, found.clone());
         let door = Arc::new(Door::new(DoorParts {
             store: Arc::new(store.clone()),
             credentials: Arc::new(OneKey(parts.credentials)),
@@ -187,6 +191,7 @@ impl Node {
             caretaker,
             sweeper,
             alarms,
+            found,
             store,
             door,
             drives_failed,
@@ -262,6 +267,11 @@ impl Node {
 
     fn not_ready_because(&self, view: &strongroom_types::ClusterView) -> Vec<String> {
         let mut reasons = Vec::new();
+        if !self.found.is_set() {
+            reasons.push(String::from(
+                "it is not known yet whether the cluster is the one that node.toml describes",
+            ));
+        }
         for group in self.meta.status() {
             if let Some(reason) = &group.stopped {
                 reasons.push(format!("{} is stopped here: {reason}", group_name(group.group)));
@@ -269,17 +279,8 @@ impl Node {
                 reasons.push(format!("{} has no leader yet", group_name(group.group)));
             }
         }
-        let zones_up: std::collections::BTreeSet<ZoneId> = view
-            .nodes
-            .iter()
-            .filter(|node| node.health == Health::Up && node.drives.iter().any(|drive| drive.writable))
-            .map(|node| node.zone)
-            .collect();
-        if zones_up.len() < 2 {
-            reasons.push(format!(
-                "{} zones answer with writable drives; two are needed to store",
-                zones_up.len()
-            ));
+        if let Err(error) = placement::place_hot(view, &[], 0) {
+            reasons.push(format!("nothing can be stored: {error}"));
         }
         reasons
     }
@@ -324,16 +325,20 @@ fn has_died(error: &OpenError) -> bool {
     }
 }
 
-/// Founds the cluster at its first start; at later ones finds that it is there. Tried until it worked or it is another cluster.
-fn bootstrap(env: &Env, meta: &Arc<Meta>) {
-    let (world, meta) = (env.clone(), meta.clone());
+/// Founds the cluster at its first start; at later ones finds that it is there. Tried until it worked or it is another cluster; then nothing is
+/// served, since with another count of groups keys would be looked for, and stored, where nobody else does.
+fn bootstrap(env: &Env, parts: &NodeParts, meta: &Arc<Meta>, alarms: &Arc<Alarms>, found: &Found) {
+    let (world, meta, alarms, found) = (env.clone(), meta.clone(), alarms.clone(), found.clone());
+    let (cluster, groups) = (parts.cluster, parts.groups);
     let task = async move {
         loop {
             let deadline = Deadline::after(world.clock.now(), BOOTSTRAP_PATIENCE);
-            match meta.bootstrap(deadline).await {
-                Ok(()) => return,
+            match found_or_compare(&meta, cluster, groups, deadline).await {
+                Ok(()) => return found.set(),
                 Err(error @ MetaError::OtherCluster { .. }) => {
-                    return tracing::error!(%error, "this node's state is of another cluster: check cluster.id and state_dir");
+                    return alarms.raise(format!(
+                        "{error}: check cluster.id, cluster.groups and state_dir in node.toml"
+                    ));
                 }
                 Err(error) => tracing::debug!(%error, "cluster is not founded yet"),
             }
@@ -341,6 +346,23 @@ fn bootstrap(env: &Env, meta: &Arc<Meta>) {
         }
     };
     env.spawn.spawn("bootstrap", Box::pin(task));
+}
+
+/// Every node compares, not the founder alone: each has a configuration of its own.
+async fn found_or_compare(
+    meta: &Meta,
+    cluster: ClusterId,
+    groups: u16,
+    deadline: Deadline,
+) -> Result<(), MetaError> {
+    meta.bootstrap(deadline).await?;
+    match meta.control(ControlCommand::Found { cluster, groups }, deadline).await? {
+        ControlReply::Done => Ok(()),
+        ControlReply::OtherCluster { cluster, groups } => Err(MetaError::OtherCluster { cluster, groups }),
+        ControlReply::Bucket { .. } | ControlReply::NoSuchBucket | ControlReply::Full => {
+            Err(MetaError::Failed)
+        }
+    }
 }
 
 /// One voter a zone, three zones a group: nodes take turns, so that groups spread over the nodes of a zone.

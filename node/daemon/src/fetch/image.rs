@@ -1,6 +1,7 @@
 //! Ranges of a slab's image, from copies or from slices, with every way out when a holder fails.
 
 use super::{Codecs, FetchError};
+use crate::alarms::Alarms;
 use crate::cluster::{CallError, Monitor, Peers};
 use crate::slabs::Slabs;
 use bytes::{Bytes, BytesMut};
@@ -62,6 +63,7 @@ struct Parts {
     monitor: Arc<Monitor>,
     slabs: Arc<Slabs>,
     codecs: Arc<Codecs>,
+    alarms: Arc<Alarms>,
 }
 
 impl ImageReader {
@@ -72,8 +74,9 @@ impl ImageReader {
         monitor: Arc<Monitor>,
         slabs: Arc<Slabs>,
         codecs: Arc<Codecs>,
+        alarms: Arc<Alarms>,
     ) -> Self {
-        Self { parts: Arc::new(Parts { own, peers, monitor, slabs, codecs }) }
+        Self { parts: Arc::new(Parts { own, peers, monitor, slabs, codecs, alarms }) }
     }
 
     /// Reads `range` of the image of `slab` and gives what `take` makes of it. Bytes that `take` refuses are asked for elsewhere.
@@ -107,7 +110,12 @@ impl ImageReader {
             }
             record = fresh;
         }
-        Err(verdict(slab, range.start, record.is_some(), &faults))
+        let verdict = verdict(slab, range.start, record.is_some(), &faults);
+        if let FetchError::Damaged { .. } = &verdict {
+            // Once a slab, however many objects in it are read: there is room for few alarms.
+            self.parts.alarms.raise(format!("{slab}: acknowledged bytes cannot be read, see the log"));
+        }
+        Err(verdict)
     }
 
     async fn read_copies<T>(

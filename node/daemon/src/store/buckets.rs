@@ -4,7 +4,7 @@
 //! A crash in between leaves it `Making` or `Removing`; the same request again goes on from there. Data groups refuse ids they did not admit,
 //! so an id that was learned long ago can be tried: if the bucket is gone, the group says so.
 
-use super::{META_PATIENCE, misfit, unavailable};
+use super::{Found, META_PATIENCE, misfit, unavailable};
 use crate::limits::BUCKETS_CACHED_MAX;
 use futures::future::join_all;
 use std::collections::BTreeMap;
@@ -22,12 +22,14 @@ pub(super) struct Buckets {
     env: Env,
     meta: Arc<Meta>,
     groups: u16,
+    found: Found,
     known: Mutex<BTreeMap<BucketName, BucketRecord>>,
 }
 
 impl Buckets {
-    pub(super) fn new(env: Env, meta: Arc<Meta>, groups: u16) -> Self {
-        Self { env, meta, groups, known: Mutex::new(BTreeMap::new()) }
+    pub(super) fn new(env: Env, meta: Arc<Meta>, found: Found) -> Self {
+        let groups = meta.group_count();
+        Self { env, meta, groups, found, known: Mutex::new(BTreeMap::new()) }
     }
 
     /// The open bucket of this name: as last learned, or, where `fresh` is asked for or it was not learned yet, as it is now.
@@ -180,11 +182,24 @@ impl Buckets {
     }
 
     async fn query(&self, query: ControlQuery) -> Result<ControlAnswer, StoreError> {
+        self.check_found()?;
         self.meta.control_query(query, self.deadline()).await.map_err(|error| unavailable(&error))
     }
 
     async fn control(&self, command: ControlCommand) -> Result<ControlReply, StoreError> {
+        self.check_found()?;
         self.meta.control(command, self.deadline()).await.map_err(|error| unavailable(&error))
+    }
+
+    /// Every operation resolves its bucket, so what is refused here is refused everywhere.
+    fn check_found(&self) -> Result<(), StoreError> {
+        if self.found.is_set() {
+            return Ok(());
+        }
+        let reason = String::from(
+            "this node has not found yet that the cluster is the one that its node.toml describes",
+        );
+        Err(StoreError::Unavailable { reason })
     }
 
     async fn all_groups(&self, command: impl Fn() -> GroupCommand) -> Vec<Result<GroupReply, StoreError>> {

@@ -12,6 +12,7 @@ use crate::fetch::{FetchError, Fetcher};
 use crate::ingest::{Ingest, IngestError};
 use crate::limits::PUT_LEN_BYTES_MAX;
 use buckets::Buckets;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use strongroom_core::credits::Credits;
@@ -27,6 +28,23 @@ use strongroom_types::{BucketClass, BucketName, Condition, Deadline, ObjectKey, 
 
 /// How long the namespace may take to answer before the client is told to try again.
 const META_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether the cluster was found to be the one of the configuration. Until then nothing is read or stored: with another count of groups, keys
+/// would be looked for where they are not.
+#[derive(Clone, Default)]
+pub struct Found(Arc<AtomicBool>);
+
+impl Found {
+    /// It is.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Buckets and objects of the cluster, as this node offers them.
 #[derive(Clone)]
@@ -45,9 +63,9 @@ struct Parts {
 }
 
 impl Store {
-    /// A store on these parts; `groups` is the cluster's count of data groups.
-    pub fn new(env: Env, meta: Arc<Meta>, ingest: Ingest, fetcher: Fetcher, groups: u16) -> Self {
-        let buckets = Buckets::new(env.clone(), meta.clone(), groups);
+    /// A store on these parts, which refuses until the cluster was `found`.
+    pub fn new(env: Env, meta: Arc<Meta>, ingest: Ingest, fetcher: Fetcher, found: Found) -> Self {
+        let buckets = Buckets::new(env.clone(), meta.clone(), found);
         let credits = Mutex::new(Credits::new(PUT_LEN_BYTES_MAX));
         Self { parts: Arc::new(Parts { env, meta, ingest, fetcher: Arc::new(fetcher), buckets, credits }) }
     }
