@@ -154,13 +154,15 @@ async fn play(
 /// Waits until no node has background work left, then compares what they hold.
 async fn settle(cluster: &Cluster, nodes: usize, violations: &mut Vec<String>) {
     let until = tokio::time::Instant::now() + RECOVERY;
+    let harmed = cluster.all_found().harmed;
     loop {
-        let answers = cluster.ask_each(|door| door.unsettled()).await;
+        let answers = cluster.ask_each(|door| door.unsettled(harmed.clone())).await;
         if answers.len() == nodes && answers.values().all(|left| left.as_ref().is_some_and(Vec::is_empty)) {
             break;
         }
         if tokio::time::Instant::now() > until {
-            violations.push(format!("I13: background work does not end: {answers:?}"));
+            let left = answers.values().flatten().flatten().next();
+            violations.push(format!("I13: background work does not end: {left:?}, {} nodes", answers.len()));
             return;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -168,7 +170,7 @@ async fn settle(cluster: &Cluster, nodes: usize, violations: &mut Vec<String>) {
     let facts = cluster.ask_each(|door| door.facts()).await;
     match facts.into_iter().next() {
         Some((_, Some(Ok(Some(mut facts))))) => {
-            facts.harmed = cluster.all_found().harmed;
+            facts.harmed = harmed;
             let found = layout::check(&facts).into_iter();
             violations.extend(found.map(|violation| format!("{}: {}", violation.rule, violation.found)));
         }

@@ -2,6 +2,7 @@
 
 use super::drives::DriveWeather;
 use super::faults::{Event, Schedule};
+use super::net::Weather;
 use super::operation::{Operation, Outcome};
 use super::workload::Clients;
 use super::world::End;
@@ -39,6 +40,11 @@ pub const ALL: &[Scenario] = &[
         name: "zone-cut-for-long",
         what: "each zone in turn is cut off longer than silence is borne",
         story: Story::Faults(zone_cut),
+    },
+    Scenario {
+        name: "harsh-network",
+        what: "of all messages many are lost or late, and zones are cut off",
+        story: Story::Faults(harsh_network),
     },
     Scenario {
         name: "drives-die-one-by-one",
@@ -82,6 +88,15 @@ fn zone_cut(nodes: &[(NodeId, ZoneId)]) -> Schedule {
         schedule.events.extend([(at, Event::CutZone(zone)), (at + SILENCE, Event::Mend)]);
         at += SILENCE + PAUSE;
     }
+    schedule
+}
+
+/// So much that a row is often at one holder only when its slab is given up, and that holder silent when it is sealed.
+const HARSH: Weather = Weather { lost: 120_000, duplicated: 20_000, slow: 150_000 };
+
+fn harsh_network(nodes: &[(NodeId, ZoneId)]) -> Schedule {
+    let mut schedule = zone_cut(nodes);
+    schedule.events.insert(0, (Duration::from_secs(1), Event::Weather(HARSH)));
     schedule
 }
 

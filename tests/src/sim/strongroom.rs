@@ -42,7 +42,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ack-in-one-zone",
         what: "a row counts as durable once any one holder has it",
-        scenario: None,
+        scenario: Some("harsh-network"),
     },
     Mutant { name: "skip-flush", what: "a holder answers an append before it flushed", scenario: None },
     Mutant {
@@ -179,10 +179,12 @@ impl Door for Entrance {
         Box::pin(self.client.clone().perform(operation))
     }
 
-    fn unsettled(&self) -> BoxFuture<'static, Vec<String>> {
+    fn unsettled(&self, harmed: BTreeSet<NodeId>) -> BoxFuture<'static, Vec<String>> {
         let (node, env) = (Arc::clone(&self.node), self.env.clone());
         Box::pin(async move {
-            facts::unsettled(&node, &env).await.unwrap_or_else(|error| vec![format!("no answer: {error:#}")])
+            facts::unsettled(&node, &env, &harmed)
+                .await
+                .unwrap_or_else(|error| vec![format!("no answer: {error:#}")])
         })
     }
 

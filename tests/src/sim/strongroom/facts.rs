@@ -1,10 +1,10 @@
 //! What the checkers look at, from inside: slab tables, versions, what drives hold.
 
 use super::client::BUCKETS;
-use crate::sim::checkers::layout::Facts;
+use crate::sim::checkers::layout::{self, Facts};
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom::cluster::Peers;
 use strongroom::node::Node;
@@ -59,7 +59,11 @@ fn own_fragments(node: &Node) -> Vec<(DriveId, FragmentReport)> {
 
 /// What is left to do as far as this node can see, until each slab is open, dead, empty, or cold, the node serves, and its drives hold nothing that
 /// the table has superseded.
-pub(super) async fn unsettled(node: &Node, env: &Env) -> anyhow::Result<Vec<String>> {
+pub(super) async fn unsettled(
+    node: &Node,
+    env: &Env,
+    harmed: &BTreeSet<NodeId>,
+) -> anyhow::Result<Vec<String>> {
     let status = node.status();
     let mut left = status.not_ready_because;
     if status.slabs.to_free > 0 {
@@ -76,7 +80,9 @@ pub(super) async fn unsettled(node: &Node, env: &Env) -> anyhow::Result<Vec<Stri
                 .any(|(_, report)| report.address.slab == record.slab && report.len_bytes > 0),
             SlabState::Dead => true,
             SlabState::Sealing => false,
-            SlabState::Sealed(sealed) => sealed.rows == 0 || !record.profile.is_copies(),
+            SlabState::Sealed(sealed) => {
+                sealed.rows == 0 || !record.profile.is_copies() || layout::is_orphan(record, harmed)
+            }
         };
         if !at_rest {
             left.push(format!("a slab is not cold: {record:?}"));
