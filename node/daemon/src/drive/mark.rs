@@ -58,7 +58,8 @@ pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Resu
         epoch: seal.epoch,
         rows: rows.durable,
         root_crc32c: rows.chain_at(rows.durable),
-        settled: false,
+        // An agreed length stays agreed: a later fence must not bring back what was cut.
+        settled: rows.mark.is_some_and(|mark| mark.settled),
     };
     let mark = mark_write(shared, &fragment.extents, rows, mark);
     match writes.first_mut() {

@@ -57,12 +57,18 @@ struct Cold {
 struct Model {
     hot: BTreeMap<u64, Hot>,
     cold: BTreeMap<u64, Cold>,
+    /// How often a slab in this place was freed: ids are never reused.
+    freed: BTreeMap<u64, u64>,
 }
 
 impl Model {
+    fn writer(&self, slab: u64) -> Writer {
+        Writer::new(slab + 16 * self.freed.get(&slab).copied().unwrap_or(0))
+    }
+
     async fn append(&mut self, world: &World, slab: u64, rows: &[u32]) {
         let fresh =
-            Hot { writer: Writer::new(slab), fence: None, settled: false, closed: false, committed: 0 };
+            Hot { writer: self.writer(slab), fence: None, settled: false, closed: false, committed: 0 };
         let hot = self.hot.entry(slab).or_insert(fresh);
         let (fence, acked) = (hot.fence, hot.writer.ends.len());
         let sent: Vec<_> =
@@ -106,7 +112,7 @@ impl Model {
             return;
         }
         let mut fresh =
-            Hot { writer: Writer::new(slab), fence: None, settled: false, closed: false, committed: 0 };
+            Hot { writer: self.writer(slab), fence: None, settled: false, closed: false, committed: 0 };
         let writer = known.map_or(&fresh.writer, |hot| &hot.writer);
         match writer.seal(&world.drive, epoch).await {
             Ok(report) => {
@@ -116,7 +122,6 @@ impl Model {
                     fresh.fence = Some(epoch);
                     fresh
                 });
-                hot.settled &= hot.fence == Some(epoch);
                 hot.fence = Some(epoch);
             }
             Err(refusal) => {
@@ -171,7 +176,7 @@ impl Model {
     }
 
     async fn read(&self, world: &World, slab: u64, offset: u32, len: u32) {
-        let hot = Writer::new(slab).address;
+        let hot = self.writer(slab).address;
         let cold = Maker::new(slab, 4).address;
         let expected = [
             (hot, self.hot.get(&slab).map(|hot| hot.writer.end_bytes())),
@@ -229,8 +234,9 @@ async fn play(steps: Vec<Step>) {
             Step::Pieces { slab, blocks } => model.pieces(&world, slab, blocks).await,
             Step::Finish { slab } => model.finish(&world, slab).await,
             Step::FreeHot { slab } => {
-                world.drive.free(Free { address: Writer::new(slab).address }).await.unwrap();
+                world.drive.free(Free { address: model.writer(slab).address }).await.unwrap();
                 model.hot.remove(&slab);
+                *model.freed.entry(slab).or_default() += 1;
             }
             Step::FreeCold { slab } => {
                 world.drive.free(Free { address: Maker::new(slab, 4).address }).await.unwrap();

@@ -291,6 +291,21 @@ fn a_settled_slab_keeps_its_length_and_is_settled_once() {
 }
 
 #[test]
+fn a_later_fence_does_not_bring_back_rows_that_were_cut() {
+    run(async {
+        let world = World::new(8).await;
+        let mut writer = Writer::new(1);
+        writer.rows(&world.drive, &[1, 1, 1]).await;
+        let report = writer.seal(&world.drive, 2).await.unwrap();
+        world.drive.settle(writer.settle_at(2, 2, &report)).await.unwrap();
+        assert_eq!(writer.seal(&world.drive, 3).await.unwrap().rows, 2);
+        let world = world.restart().await;
+        assert_eq!(writer.seal(&world.drive, 3).await.unwrap().rows, 2);
+        assert_eq!(world.drive.settle(writer.settle_at(3, 2, &report)).await, Ok(()));
+    });
+}
+
+#[test]
 fn nothing_is_settled_below_what_was_committed() {
     run(async {
         let world = World::new(8).await;
