@@ -176,7 +176,12 @@ fn is_whole(report: &FragmentReport, profile: Profile, len_bytes: u32, epoch: Ep
 fn check_fragments(facts: &Facts, violations: &mut Vec<Violation>) {
     for (node, drive, reports) in &facts.fragments {
         for report in reports {
-            let known = facts.slabs.get(&report.address.slab).is_some_and(|record| {
+            let record = facts.slabs.get(&report.address.slab);
+            // What attempts to make an orphan cold have left stays: they are tried again.
+            if record.is_some_and(|record| is_orphan(record, &facts.harmed)) {
+                continue;
+            }
+            let known = record.is_some_and(|record| {
                 record.state != SlabState::Dead
                     && record.generation == report.address.generation
                     && record

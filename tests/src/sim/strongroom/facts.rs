@@ -90,6 +90,9 @@ pub(super) async fn unsettled(
     }
     for (drive, report) in fragments {
         let accounted = slabs.get(&report.address.slab).is_some_and(|record| {
+            if layout::is_orphan(record, harmed) {
+                return true;
+            }
             let holder = record.holders.get(usize::from(report.address.fragment.get()));
             record.state != SlabState::Dead
                 && record.generation == report.address.generation
