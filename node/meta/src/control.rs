@@ -22,18 +22,27 @@ pub enum ControlCommand {
         /// The proposer's wall clock; becomes the creation time.
         at: WallTime,
     },
-    /// All data groups admit the bucket: it exists from now on.
+    /// All data groups admit the bucket: it exists from now on. Only in the round it was admitted in.
     OpenBucket {
         /// The bucket.
         bucket: BucketId,
+        /// As the proposer knows it.
+        round: u32,
     },
-    /// The bucket is about to be removed: no new objects once the data groups have closed it.
+    /// The bucket is about to be removed: no new objects once the data groups have closed it. Begins a round.
     BeginRemoveBucket {
         /// The bucket.
         bucket: BucketId,
     },
-    /// No data group admits the bucket any more: forget it.
+    /// No data group admits the bucket any more: forget it. Only in the round it was closed in.
     RemoveBucket {
+        /// The bucket.
+        bucket: BucketId,
+        /// As the proposer knows it.
+        round: u32,
+    },
+    /// The bucket was found not empty while it was being removed: it is to be admitted again. Begins a round.
+    ReopenBucket {
         /// The bucket.
         bucket: BucketId,
     },
@@ -46,7 +55,7 @@ pub enum BucketState {
     Making,
     /// There.
     Open,
-    /// Being removed; goes back to `Open` by `OpenBucket` where a data group found it not empty.
+    /// Being removed; goes back by `ReopenBucket` and `OpenBucket` where a data group found it not empty.
     Removing,
 }
 
@@ -63,6 +72,9 @@ pub struct BucketRecord {
     pub created: WallTime,
     /// Where it is in its life.
     pub state: BucketState,
+    /// Counts the attempts to make, remove and reopen it. Data groups ignore what comes of an earlier one, so that two attempts at once
+    /// never admit and close each other's.
+    pub round: u32,
 }
 
 /// What came of a command.

@@ -17,11 +17,17 @@ pub enum GroupCommand {
         bucket: BucketId,
         /// Its class.
         class: BucketClass,
+        /// The attempt that this is part of; `Outdated` below the last one seen here.
+        round: u32,
     },
     /// From now on none may, if there is none; else `NotEmpty`.
     CloseBucket {
         /// The bucket.
         bucket: BucketId,
+        /// Its class.
+        class: BucketClass,
+        /// The attempt that this is part of; `Outdated` below the last one seen here.
+        round: u32,
     },
     /// Changes of the namespace, each on its own: one that is refused does not hold up the others.
     Commit {
@@ -141,6 +147,8 @@ pub enum GroupReply {
     NoSuchSlab,
     /// The bucket still has objects here.
     NotEmpty,
+    /// A later attempt to make, remove or reopen the bucket was here already; nothing changed.
+    Outdated,
 }
 
 /// What came of one entry.

@@ -1,7 +1,8 @@
 //! Bucket names and ids, and the making and removing of buckets over all data groups.
 //!
 //! A bucket is made by naming it in the control group, having every data group admit its id, then opening it; it is removed in the opposite order.
-//! A crash in between leaves it `Making` or `Removing`; the same request again goes on from there. Data groups refuse ids they did not admit,
+//! A crash in between leaves it `Making` or `Removing`; the same request again goes on from there. Each attempt is a round of its own, and what is
+//! late of an earlier round changes nothing: so no bucket is forgotten that an attempt at the same time has opened again. Data groups refuse ids they did not admit,
 //! so an id that was learned long ago can be tried: if the bucket is gone, the group says so.
 
 use super::{Found, META_PATIENCE, misfit, unavailable};
@@ -99,20 +100,32 @@ impl Buckets {
 
     /// Has every data group admit the bucket, then opens it.
     async fn open(&self, record: BucketRecord) -> Result<BucketRecord, StoreError> {
-        let (bucket, class) = (record.bucket, record.class);
-        for reply in self.all_groups(|| GroupCommand::AdmitBucket { bucket, class }).await {
+        let BucketRecord { bucket, class, round, .. } = record;
+        for reply in self.all_groups(|| GroupCommand::AdmitBucket { bucket, class, round }).await {
             match reply? {
                 GroupReply::Done => {}
+                GroupReply::Outdated => return Err(overtaken(&record.name)),
                 other => return Err(misfit(&other)),
             }
         }
-        match self.control(ControlCommand::OpenBucket { bucket }).await? {
-            ControlReply::Done | ControlReply::Bucket { .. } => {}
-            other => return Err(misfit(&other)),
+        match self.control(ControlCommand::OpenBucket { bucket, round }).await? {
+            ControlReply::Bucket { record: opened, .. } if opened.state == BucketState::Open => {
+                self.lock().insert(opened.name.clone(), opened.clone());
+                Ok(opened)
+            }
+            ControlReply::Bucket { .. } | ControlReply::NoSuchBucket => Err(overtaken(&record.name)),
+            other => Err(misfit(&other)),
         }
-        let opened = BucketRecord { state: BucketState::Open, ..record };
-        self.lock().insert(opened.name.clone(), opened.clone());
-        Ok(opened)
+    }
+
+    /// Begins a round in which a bucket that is not empty is admitted again.
+    async fn reopen(&self, name: &BucketName, bucket: BucketId) -> Result<(), StoreError> {
+        match self.control(ControlCommand::ReopenBucket { bucket }).await? {
+            ControlReply::Bucket { record, .. } if record.state == BucketState::Open => Ok(()),
+            ControlReply::Bucket { record, .. } => self.open(record).await.map(|_| ()),
+            ControlReply::NoSuchBucket => Err(StoreError::NoSuchBucket(name.clone())),
+            other => Err(misfit(&other)),
+        }
     }
 
     pub(super) async fn remove(&self, name: &BucketName) -> Result<(), StoreError> {
@@ -122,34 +135,31 @@ impl Buckets {
         if !self.is_empty(bucket).await? {
             if record.state != BucketState::Open {
                 // An earlier attempt was cut short.
-                self.open(record).await?;
+                self.reopen(name, bucket).await?;
             }
             return Err(StoreError::BucketNotEmpty(name.clone()));
         }
-        match self.control(ControlCommand::BeginRemoveBucket { bucket }).await? {
-            ControlReply::Done | ControlReply::Bucket { .. } => {}
+        let (class, round) = match self.control(ControlCommand::BeginRemoveBucket { bucket }).await? {
+            ControlReply::Bucket { record, .. } => (record.class, record.round),
             ControlReply::NoSuchBucket => return Err(StoreError::NoSuchBucket(name.clone())),
             other => return Err(misfit(&other)),
-        }
+        };
         let mut empty = true;
-        for reply in self.all_groups(|| GroupCommand::CloseBucket { bucket }).await {
+        for reply in self.all_groups(|| GroupCommand::CloseBucket { bucket, class, round }).await {
             match reply? {
                 GroupReply::Done => {}
                 GroupReply::NotEmpty => empty = false,
+                GroupReply::Outdated => return Err(overtaken(name)),
                 other => return Err(misfit(&other)),
             }
         }
         if !empty {
-            self.open(record).await?;
+            self.reopen(name, bucket).await?;
             return Err(StoreError::BucketNotEmpty(name.clone()));
         }
-        match self.control(ControlCommand::RemoveBucket { bucket }).await? {
+        match self.control(ControlCommand::RemoveBucket { bucket, round }).await? {
             ControlReply::Done | ControlReply::NoSuchBucket => Ok(()),
-            ControlReply::Bucket { .. } => {
-                // Another remover found something in it and opened it again; what was closed here must not stay closed.
-                self.open(record).await?;
-                Err(StoreError::BucketNotEmpty(name.clone()))
-            }
+            ControlReply::Bucket { .. } => Err(overtaken(name)),
             other => Err(misfit(&other)),
         }
     }
@@ -217,4 +227,10 @@ impl Buckets {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<BucketName, BucketRecord>> {
         self.known.lock().expect("no code panics while it holds this lock")
     }
+}
+
+/// Another attempt to make, remove or reopen the bucket began after this one; it decides.
+fn overtaken(name: &BucketName) -> StoreError {
+    let reason = format!("another request makes or removes bucket {name} at the same time; try again");
+    StoreError::Unavailable { reason }
 }

@@ -58,27 +58,26 @@ pub(crate) fn query(view: &impl View, query: &ControlQuery) -> Result<ControlAns
     })
 }
 
-/// What becomes of a bucket's state; `None` leaves it.
-#[derive(Clone, Copy)]
-enum Move {
-    Open,
-    BeginRemove,
-}
-
-fn moved(state: BucketState, by: Move) -> BucketState {
-    match (by, state) {
-        (Move::Open, BucketState::Making | BucketState::Open | BucketState::Removing) => BucketState::Open,
-        (Move::BeginRemove, BucketState::Making | BucketState::Open | BucketState::Removing) => {
-            BucketState::Removing
+/// Changes a bucket's record where it is there and `change` says how; gives it as it is afterwards.
+fn change(
+    changes: &mut Changes<'_>,
+    bucket: BucketId,
+    change: impl FnOnce(&BucketRecord) -> Option<BucketRecord>,
+) -> Result<ControlReply, MachineError> {
+    let Some(found) = by_id(changes, bucket)? else { return Ok(ControlReply::NoSuchBucket) };
+    let record = match change(&found) {
+        Some(changed) => {
+            changes.put(record_key(bucket), &changed);
+            changed
         }
-    }
+        None => found,
+    };
+    Ok(ControlReply::Bucket { record, made: false })
 }
 
-fn set(changes: &mut Changes<'_>, bucket: BucketId, by: Move) -> Result<ControlReply, MachineError> {
-    let Some(mut record) = by_id(changes, bucket)? else { return Ok(ControlReply::NoSuchBucket) };
-    record.state = moved(record.state, by);
-    changes.put(record_key(bucket), &record);
-    Ok(ControlReply::Bucket { record, made: false })
+/// The record in its next round.
+fn next_round(record: &BucketRecord, state: BucketState) -> BucketRecord {
+    BucketRecord { state, round: record.round + 1, ..record.clone() }
 }
 
 pub(crate) fn apply(
@@ -104,23 +103,39 @@ pub(crate) fn apply(
             }
             let next: u64 = changes.record("next bucket id", NEXT)?.unwrap_or(1);
             let bucket = BucketId::new(next);
-            let record = BucketRecord { bucket, name, class, created: at, state: BucketState::Making };
+            let record =
+                BucketRecord { bucket, name, class, created: at, state: BucketState::Making, round: 1 };
             changes.put(NEXT.to_vec(), &(next + 1));
             changes.put(name_key(&record.name), &bucket);
             changes.put(record_key(bucket), &record);
             Ok(ControlReply::Bucket { record, made: true })
         }
-        ControlCommand::OpenBucket { bucket } => set(changes, bucket, Move::Open),
-        ControlCommand::BeginRemoveBucket { bucket } => set(changes, bucket, Move::BeginRemove),
-        ControlCommand::RemoveBucket { bucket } => {
+        ControlCommand::OpenBucket { bucket, round } => {
+            change(changes, bucket, |record| match record.state {
+                BucketState::Making if record.round == round => {
+                    Some(BucketRecord { state: BucketState::Open, ..record.clone() })
+                }
+                BucketState::Making | BucketState::Open | BucketState::Removing => None,
+            })
+        }
+        ControlCommand::BeginRemoveBucket { bucket } => {
+            change(changes, bucket, |record| Some(next_round(record, BucketState::Removing)))
+        }
+        ControlCommand::ReopenBucket { bucket } => change(changes, bucket, |record| match record.state {
+            BucketState::Making | BucketState::Removing => Some(next_round(record, BucketState::Making)),
+            BucketState::Open => None,
+        }),
+        ControlCommand::RemoveBucket { bucket, round } => {
             let Some(record) = by_id(changes, bucket)? else { return Ok(ControlReply::NoSuchBucket) };
             match record.state {
-                BucketState::Removing => {
+                BucketState::Removing if record.round == round => {
                     changes.remove(name_key(&record.name));
                     changes.remove(record_key(bucket));
                     Ok(ControlReply::Done)
                 }
-                BucketState::Making | BucketState::Open => Ok(ControlReply::Bucket { record, made: false }),
+                BucketState::Making | BucketState::Open | BucketState::Removing => {
+                    Ok(ControlReply::Bucket { record, made: false })
+                }
             }
         }
     }

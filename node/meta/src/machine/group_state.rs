@@ -59,17 +59,22 @@ pub(crate) fn apply(
     command: GroupCommand,
 ) -> Result<GroupReply, MachineError> {
     match command {
-        GroupCommand::AdmitBucket { bucket, class } => {
-            changes.put(namespace::bucket_key(bucket), &Admission { class, open: true });
+        GroupCommand::AdmitBucket { bucket, class, round } => {
+            if namespace::admission(changes, bucket)?.is_some_and(|found| found.round > round) {
+                return Ok(GroupReply::Outdated);
+            }
+            changes.put(namespace::bucket_key(bucket), &Admission { class, open: true, round });
             Ok(GroupReply::Done)
         }
-        GroupCommand::CloseBucket { bucket } => {
+        GroupCommand::CloseBucket { bucket, class, round } => {
+            if namespace::admission(changes, bucket)?.is_some_and(|found| found.round > round) {
+                return Ok(GroupReply::Outdated);
+            }
             if namespace::has_objects(changes, bucket)? {
                 return Ok(GroupReply::NotEmpty);
             }
-            if let Some(admission) = namespace::admission(changes, bucket)? {
-                changes.put(namespace::bucket_key(bucket), &Admission { open: false, ..admission });
-            }
+            // Also where it was never admitted: an admission of an earlier round may still be on its way.
+            changes.put(namespace::bucket_key(bucket), &Admission { class, open: false, round });
             Ok(GroupReply::Done)
         }
         GroupCommand::Commit { entries } => {

@@ -27,6 +27,8 @@ pub(crate) struct Admission {
     pub(crate) class: BucketClass,
     /// Whether objects may be committed.
     pub(crate) open: bool,
+    /// The last attempt to make, remove or reopen the bucket that was here.
+    pub(crate) round: u32,
 }
 
 /// A version as it is stored.
@@ -187,7 +189,7 @@ pub(crate) fn commit(
     entry: Entry,
 ) -> Result<EntryOutcome, MachineError> {
     let Entry { bucket, key, condition, change } = entry;
-    let Some(Admission { class, open: true }) = admission(changes, bucket)? else {
+    let Some(Admission { class, open: true, .. }) = admission(changes, bucket)? else {
         return Ok(EntryOutcome::NoSuchBucket);
     };
     let before = current(changes, bucket, &key)?;

@@ -51,7 +51,7 @@ fn put(name: &str, version: u128, condition: Condition) -> Entry {
 async fn cluster(groups: u16, seed: u64) -> Cluster {
     let cluster = Cluster::start(3, groups, seed, quick()).await;
     for group in 0..groups {
-        let admit = GroupCommand::AdmitBucket { bucket: BUCKET, class: BucketClass::Mail };
+        let admit = GroupCommand::AdmitBucket { bucket: BUCKET, class: BucketClass::Mail, round: 1 };
         let meta = cluster.meta(node(1));
         assert_eq!(
             meta.write(GroupId::new(group), admit, cluster.deadline(20)).await.unwrap(),

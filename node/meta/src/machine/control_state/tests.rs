@@ -59,18 +59,24 @@ fn a_bucket_is_made_once_and_its_id_is_never_used_again() {
     let (first, making, made) = state(control.create("mail-a"));
     assert_eq!((making, made), (BucketState::Making, true));
     assert_eq!(state(control.create("mail-a")), (first, BucketState::Making, false));
-    assert_eq!(state(control.apply(ControlCommand::OpenBucket { bucket: first })).1, BucketState::Open);
-    let kept = control.apply(ControlCommand::RemoveBucket { bucket: first });
-    assert_eq!(state(kept).1, BucketState::Open, "an open bucket is not removed");
-    assert_eq!(
-        state(control.apply(ControlCommand::BeginRemoveBucket { bucket: first })).1,
-        BucketState::Removing
-    );
-    assert_eq!(state(control.apply(ControlCommand::OpenBucket { bucket: first })).1, BucketState::Open);
-    control.apply(ControlCommand::BeginRemoveBucket { bucket: first });
-    assert_eq!(control.apply(ControlCommand::RemoveBucket { bucket: first }), ControlReply::Done);
-    assert_eq!(control.apply(ControlCommand::RemoveBucket { bucket: first }), ControlReply::NoSuchBucket);
-    assert_eq!(control.apply(ControlCommand::OpenBucket { bucket: first }), ControlReply::NoSuchBucket);
+    let apply = |command| control.apply(command);
+    let open = |round| apply(ControlCommand::OpenBucket { bucket: first, round });
+    let remove = |round| apply(ControlCommand::RemoveBucket { bucket: first, round });
+    assert_eq!(state(open(1)).1, BucketState::Open);
+    assert_eq!(state(remove(1)).1, BucketState::Open, "an open bucket is not removed");
+    let removing = state(apply(ControlCommand::BeginRemoveBucket { bucket: first }));
+    assert_eq!(removing.1, BucketState::Removing);
+    assert_eq!(state(open(2)).1, BucketState::Removing, "what is being removed is reopened first");
+    assert_eq!(state(apply(ControlCommand::ReopenBucket { bucket: first })).1, BucketState::Making);
+    assert_eq!(state(open(2)).1, BucketState::Making, "of an earlier round");
+    assert_eq!(state(open(3)).1, BucketState::Open);
+    assert_eq!(state(apply(ControlCommand::ReopenBucket { bucket: first })).1, BucketState::Open);
+    apply(ControlCommand::BeginRemoveBucket { bucket: first });
+    apply(ControlCommand::BeginRemoveBucket { bucket: first });
+    assert_eq!(state(remove(4)).1, BucketState::Removing, "overtaken by another remover");
+    assert_eq!(remove(5), ControlReply::Done);
+    assert_eq!(remove(5), ControlReply::NoSuchBucket);
+    assert_eq!(open(5), ControlReply::NoSuchBucket);
     let (second, _, made) = state(control.create("mail-a"));
     assert!(made && second != first);
 }

@@ -26,8 +26,8 @@ struct Group {
 impl Group {
     fn new() -> Self {
         let group = Self { kv: MemoryKv::on(&MemoryMedia::new()), log_index: Cell::new(0) };
-        group.apply(GroupCommand::AdmitBucket { bucket: MAIL, class: BucketClass::Mail });
-        group.apply(GroupCommand::AdmitBucket { bucket: CONFIG, class: BucketClass::Config });
+        group.apply(GroupCommand::AdmitBucket { bucket: MAIL, class: BucketClass::Mail, round: 1 });
+        group.apply(GroupCommand::AdmitBucket { bucket: CONFIG, class: BucketClass::Config, round: 1 });
         group
     }
 
@@ -216,7 +216,10 @@ fn a_bucket_admits_until_it_is_closed_and_closes_when_empty() {
     let asked = || GroupQuery::Versions { bucket: other, key: key("k") };
     assert_eq!(group.query(asked()), GroupAnswer::NoSuchBucket);
     group.commit(put(MAIL, "k", 1, Condition::None));
-    assert_eq!(group.apply(GroupCommand::CloseBucket { bucket: MAIL }), GroupReply::NotEmpty);
+    assert_eq!(
+        group.apply(GroupCommand::CloseBucket { bucket: MAIL, class: BucketClass::Mail, round: 1 }),
+        GroupReply::NotEmpty
+    );
     assert_eq!(
         group.commit(put(MAIL, "l", 2, Condition::None)),
         EntryOutcome::Applied,
@@ -224,11 +227,38 @@ fn a_bucket_admits_until_it_is_closed_and_closes_when_empty() {
     );
     group.commit(delete(MAIL, "k", Condition::None));
     group.commit(delete(MAIL, "l", Condition::None));
-    assert_eq!(group.apply(GroupCommand::CloseBucket { bucket: MAIL }), GroupReply::Done);
+    assert_eq!(
+        group.apply(GroupCommand::CloseBucket { bucket: MAIL, class: BucketClass::Mail, round: 1 }),
+        GroupReply::Done
+    );
     assert_eq!(group.commit(put(MAIL, "k", 3, Condition::None)), EntryOutcome::NoSuchBucket);
-    assert_eq!(group.apply(GroupCommand::CloseBucket { bucket: other }), GroupReply::Done);
-    group.apply(GroupCommand::AdmitBucket { bucket: MAIL, class: BucketClass::Mail });
+    assert_eq!(
+        group.apply(GroupCommand::CloseBucket { bucket: other, class: BucketClass::Mail, round: 1 }),
+        GroupReply::Done
+    );
+    group.apply(GroupCommand::AdmitBucket { bucket: MAIL, class: BucketClass::Mail, round: 1 });
     assert_eq!(group.commit(put(MAIL, "k", 3, Condition::None)), EntryOutcome::Applied);
+}
+
+#[test]
+fn what_is_late_of_an_earlier_round_neither_admits_nor_closes() {
+    let group = Group::new();
+    let class = BucketClass::Mail;
+    let close = |round| group.apply(GroupCommand::CloseBucket { bucket: MAIL, class, round });
+    let admit = |round| group.apply(GroupCommand::AdmitBucket { bucket: MAIL, class, round });
+    assert_eq!(close(3), GroupReply::Done);
+    assert_eq!(admit(2), GroupReply::Outdated);
+    assert_eq!(group.commit(put(MAIL, "k", 1, Condition::None)), EntryOutcome::NoSuchBucket);
+    assert_eq!(admit(4), GroupReply::Done);
+    assert_eq!(close(3), GroupReply::Outdated);
+    assert_eq!(group.commit(put(MAIL, "k", 1, Condition::None)), EntryOutcome::Applied);
+    // Never admitted here, and closed: what comes late must not open it.
+    let other = BucketId::new(9);
+    assert_eq!(group.apply(GroupCommand::CloseBucket { bucket: other, class, round: 2 }), GroupReply::Done);
+    assert_eq!(
+        group.apply(GroupCommand::AdmitBucket { bucket: other, class, round: 1 }),
+        GroupReply::Outdated
+    );
 }
 
 fn open_slab(group: &Group) -> SlabRecord {

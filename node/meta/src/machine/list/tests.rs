@@ -34,7 +34,7 @@ fn filled(keys: &BTreeSet<String>) -> MemoryKv {
     let group = strongroom_types::GroupId::new(0);
     for bucket in [4, 5, 6] {
         let (bucket, class) = (BucketId::new(bucket), BucketClass::Mail);
-        let admit = crate::group::GroupCommand::AdmitBucket { bucket, class };
+        let admit = crate::group::GroupCommand::AdmitBucket { bucket, class, round: 1 };
         group_state::apply(&mut changes, group, 1, admit).unwrap();
         for key in keys {
             // Neighbours' keys must not show.

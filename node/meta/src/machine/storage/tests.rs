@@ -63,7 +63,7 @@ fn entry(index: u64, command: Command) -> LogEntry {
 }
 
 fn admit(index: u64) -> LogEntry {
-    let command = GroupCommand::AdmitBucket { bucket: BucketId::new(1), class: BucketClass::Mail };
+    let command = GroupCommand::AdmitBucket { bucket: BucketId::new(1), class: BucketClass::Mail, round: 1 };
     entry(index, Command::Group { ticket: 1_000_000 + index, command })
 }
 
