@@ -48,7 +48,7 @@ pub enum ProcessError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A drive could not be opened.
-    #[error("{path}: {source}")]
+    #[error("{source}")]
     Open {
         /// Which.
         path: PathBuf,
@@ -88,9 +88,18 @@ pub enum ProcessError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// A drive is not what it should be.
+    #[error("{path}: {source}")]
+    Drive {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: NodeError,
+    },
     /// The node.
     #[error(transparent)]
-    Node(#[from] NodeError),
+    Node(NodeError),
     /// A thread could not be started, or ended by itself.
     #[error("runtime thread: {0}")]
     Thread(#[source] io::Error),
@@ -149,7 +158,8 @@ async fn node(config: &Config, stop: StopRule, threads: &Threads) -> Result<(), 
         timing: Timing::default(),
         mutants: MutantSwitch::NONE,
     })
-    .await?;
+    .await
+    .map_err(|error| name_drive(error, &config.drives))?;
 
     let (ending, ended) = watch::channel(false);
     let serve_parts = ServeParts { clock, spawn: spawn.clone() };
@@ -184,6 +194,16 @@ async fn node(config: &Config, stop: StopRule, threads: &Threads) -> Result<(), 
     }
     spawn.shutdown().await;
     Ok(())
+}
+
+/// A node knows its drives by their places; whoever reads the message knows them by their paths.
+fn name_drive(source: NodeError, drives: &[PathBuf]) -> ProcessError {
+    match source {
+        NodeError::Drive { index, .. } | NodeError::Twice { index } => {
+            ProcessError::Drive { path: drives[index].clone(), source }
+        }
+        NodeError::Meta(_) => ProcessError::Node(source),
+    }
 }
 
 /// Completes once the value is true, or nobody can set it any more.

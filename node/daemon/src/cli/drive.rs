@@ -1,7 +1,7 @@
 //! `strongroom drive`.
 
 use super::human_bytes;
-use crate::drive::{FormatSpec, format, inspect};
+use crate::drive::{FormatSpec, OpenError, format, inspect};
 use crate::process::run_local;
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -10,9 +10,11 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use strongroom_env::Rng;
 use strongroom_env::real::OsRng;
+use strongroom_format::superblock::{RESERVE_LEN_BYTES, SuperblockError};
 use strongroom_io::backend::Backend;
 use strongroom_io::open::{Direct, OpenMode, Partitioned, open_drive_with_progress};
 use strongroom_io::probe::probe;
+use strongroom_io::{AlignedBuffer, Class, Device, Operation};
 use strongroom_types::limits::EXTENT_LEN_BYTES_DEFAULT;
 use strongroom_types::{ClusterId, DriveId};
 
@@ -107,7 +109,14 @@ async fn format_path(command: Format) -> anyhow::Result<()> {
         extent_len_bytes: command.extent_len,
         force: command.force,
     };
-    let formatted = format(device.as_ref(), &spec).await;
+    let formatted = match command.force || reserves_are_blank(device.as_ref()).await {
+        true => format(device.as_ref(), &spec).await,
+        // Where our own superblocks are, what they say is the better answer.
+        false => match inspect(device.as_ref()).await {
+            Err(OpenError::Superblock(SuperblockError::Blank)) => Err(OpenError::Foreign),
+            _ => format(device.as_ref(), &spec).await,
+        },
+    };
     device.close().await;
     let superblock = formatted.with_context(|| command.path.display().to_string())?;
     if !command.quiet {
@@ -115,6 +124,24 @@ async fn format_path(command: Format) -> anyhow::Result<()> {
         println!("{}: drive {:032x}, {extents} extents", command.path.display(), superblock.drive.get());
     }
     Ok(())
+}
+
+/// Whether both ends of the device, where superblocks are kept, hold nothing but zeros. Others keep theirs there too, and not in the
+/// same blocks: md at 4 KiB or near the end, btrfs at 64 KiB. A device too small for two reserves is for `format` to refuse.
+async fn reserves_are_blank(device: &dyn Device) -> bool {
+    let Some(tail) = device.shape().len_bytes.checked_sub(RESERVE_LEN_BYTES) else { return true };
+    for offset_bytes in [0, tail] {
+        let buffer =
+            AlignedBuffer::zeroed(usize::try_from(RESERVE_LEN_BYTES).expect("a reserve fits in memory"));
+        let completion = device.submit(Operation::Read { offset_bytes, buffer }, Class::ForegroundRead).await;
+        // What cannot be read is not known to be blank.
+        let is_blank = completion.result.is_ok()
+            && completion.buffer.is_some_and(|buffer| buffer.iter().all(|byte| *byte == 0));
+        if !is_blank {
+            return false;
+        }
+    }
+    true
 }
 
 fn create(path: &Path, command: &Format) -> anyhow::Result<strongroom_io::open::Drive> {

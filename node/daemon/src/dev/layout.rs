@@ -150,7 +150,7 @@ impl Plan {
 
     fn draw(shape: &Shape, rng: &dyn Rng) -> Result<Self, LayoutError> {
         let count = u64::from(shape.zones) * u64::from(shape.nodes_per_zone);
-        let mut ports = Ports::new(shape.base_port, count)?;
+        let mut ports = Ports::new(shape.base_port, count, rng)?;
         let front = ports.next(0)?;
         let mut nodes = Vec::new();
         for id in 1..=count {
@@ -202,27 +202,51 @@ impl Plan {
     }
 }
 
+/// Ports that are picked from where none is named: below those that Linux gives to outgoing connections, or one of these could take
+/// the port of a node while it is down.
+const PICKED_PORTS: std::ops::Range<u16> = 12_000..32_000;
+/// Ports that are tried before it is given up.
+const PICKS_MAX: u32 = 1_000;
+
 /// Hands out ports, each checked to be free now.
-struct Ports {
+struct Ports<'a> {
     base: u16,
+    rng: &'a dyn Rng,
     /// Listeners of picked ports, held until all are picked, so that none is picked twice.
     held: Vec<TcpListener>,
 }
 
-impl Ports {
-    fn new(base: u16, count: u64) -> Result<Self, LayoutError> {
+impl<'a> Ports<'a> {
+    fn new(base: u16, count: u64, rng: &'a dyn Rng) -> Result<Self, LayoutError> {
         let last = u64::from(base) + u64::from(PEER_PORT_OFFSET) + count;
         if base != 0 && last > u64::from(u16::MAX) {
             let source = std::io::Error::from(std::io::ErrorKind::InvalidInput);
             return Err(LayoutError::Port { port: base, source });
         }
-        Ok(Self { base, held: Vec::new() })
+        Ok(Self { base, rng, held: Vec::new() })
+    }
+
+    /// A free port, or the last one tried.
+    fn pick(&self) -> (u16, std::io::Result<TcpListener>) {
+        let mut tries = 0;
+        loop {
+            let drawn = self.rng.u64() % PICKED_PORTS.len() as u64;
+            let port = PICKED_PORTS.start + u16::try_from(drawn).expect("below the count of ports");
+            let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+            tries += 1;
+            if bound.is_ok() || tries == PICKS_MAX {
+                return (port, bound);
+            }
+        }
     }
 
     fn next(&mut self, offset: u16) -> Result<SocketAddr, LayoutError> {
-        let port = if self.base == 0 { 0 } else { self.base + offset };
+        let (port, bound) = match self.base {
+            0 => self.pick(),
+            base => (base + offset, TcpListener::bind((Ipv4Addr::LOCALHOST, base + offset))),
+        };
         let error = |source| LayoutError::Port { port, source };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(error)?;
+        let listener = bound.map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
         self.held.push(listener);
         Ok(address)

@@ -8,6 +8,7 @@ use self::layout::{LayoutError, Plan, Shape};
 use self::processes::{ProcessError, Processes};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use strongroom_env::Rng;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -41,6 +42,26 @@ pub enum Step {
     Ready(u64),
 }
 
+/// How long an address that is in use is tried again. A process that is just being started holds what its parent listens on for a moment, so a
+/// listener that was closed may still be there.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two tries.
+const LISTEN_RETRY: Duration = Duration::from_millis(50);
+
+async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse && begun.elapsed() < LISTEN_PATIENCE =>
+            {
+                tokio::time::sleep(LISTEN_RETRY).await;
+            }
+            bound => return bound,
+        }
+    }
+}
+
 /// A running cluster. Dropping it stops its processes.
 pub struct Cluster {
     /// The nodes.
@@ -62,7 +83,7 @@ impl Cluster {
     ) -> Result<Self, DevError> {
         let plan = Plan::open_or_create(dir, shape, rng)?;
         let front_error = |source| DevError::Front { address: plan.front, source };
-        let listener = TcpListener::bind(plan.front).await.map_err(front_error)?;
+        let listener = listen(plan.front).await.map_err(front_error)?;
         let mut processes = Processes::new(program, dir, plan.clone());
         for node in &plan.nodes {
             processes.format_if_new(node)?;
@@ -93,6 +114,8 @@ impl Cluster {
     /// Stops the nodes in order.
     pub async fn stop(mut self) {
         self.front.abort();
+        // Until then its address is taken.
+        let _ = (&mut self.front).await;
         self.processes.stop_all().await;
     }
 }

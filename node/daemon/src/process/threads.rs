@@ -7,9 +7,10 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use strongroom_gateway::{Door, ServeParts, serve};
 use strongroom_io::backend::Backend;
-use strongroom_io::open::{Direct, OpenMode, Partitioned, open_drive};
+use strongroom_io::open::{Direct, Drive, OpenError, OpenMode, Partitioned, open_drive};
 use strongroom_io::{Device, uring};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -17,6 +18,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 const BACKLOG: i32 = 1024;
 /// Submissions in tokio-uring's own ring: it carries no drive I/O here, and rings count as locked memory.
 const RUNTIME_RING_ENTRIES: u32 = 16;
+/// How long a locked drive is tried again. A ring is taken apart by the kernel after its process has ended, and the drive's lock goes with it:
+/// a node that was killed and started at once would else refuse its own drive.
+const LOCKED_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries.
+const LOCKED_RETRY: Duration = Duration::from_millis(50);
 
 /// Runs `make`'s future on a runtime of this thread, with io_uring where that works.
 ///
@@ -46,6 +52,9 @@ pub fn listen_shared(address: SocketAddr) -> io::Result<StdListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
+
+/// Devices with their places in the configuration.
+type Numbered = Vec<(usize, Arc<dyn Device>)>;
 
 /// What a thread is asked to do.
 enum Order {
@@ -164,7 +173,7 @@ impl Threads {
 
 async fn worker(
     paths: Vec<(usize, PathBuf)>,
-    opened: oneshot::Sender<Result<Vec<(usize, Arc<dyn Device>)>, ProcessError>>,
+    opened: oneshot::Sender<Result<Numbered, ProcessError>>,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
     if opened.send(open_all(paths).await).is_err() {
@@ -180,7 +189,7 @@ async fn worker(
     }
 }
 
-async fn open_all(paths: Vec<(usize, PathBuf)>) -> Result<Vec<(usize, Arc<dyn Device>)>, ProcessError> {
+async fn open_all(paths: Vec<(usize, PathBuf)>) -> Result<Numbered, ProcessError> {
     if paths.is_empty() {
         return Ok(Vec::new());
     }
@@ -196,9 +205,24 @@ async fn open_all(paths: Vec<(usize, PathBuf)>) -> Result<Vec<(usize, Arc<dyn De
 async fn open(backend: &Backend, path: &Path) -> Result<Arc<dyn Device>, ProcessError> {
     let mode =
         OpenMode { create_len_bytes: None, direct: Direct::IfPossible, partitioned: Partitioned::Refuse };
-    let drive = open_drive(path, mode).map_err(|source| ProcessError::Open { path: path.into(), source })?;
+    let drive = open_once_unlocked(path, mode)
+        .await
+        .map_err(|source| ProcessError::Open { path: path.into(), source })?;
     if !drive.direct() {
         tracing::warn!(path = %path.display(), "this file system has no O_DIRECT: the page cache stands in between");
     }
     backend.attach(drive).await.map_err(|source| ProcessError::Backend { path: path.into(), source })
+}
+
+/// As `open_drive`, with patience for a process that has just ended.
+async fn open_once_unlocked(path: &Path, mode: OpenMode) -> Result<Drive, OpenError> {
+    let begun = Instant::now();
+    loop {
+        match open_drive(path, mode) {
+            Err(OpenError::Locked { .. }) if begun.elapsed() < LOCKED_PATIENCE => {
+                tokio::time::sleep(LOCKED_RETRY).await;
+            }
+            opened => return opened,
+        }
+    }
 }

@@ -1,0 +1,22 @@
+//! Real processes: the built `strongroom` program, six nodes on this machine, real sockets and files, SIGKILL.
+//!
+//! What a simulator cannot show: that the program as built takes its files and sockets back after a kill, refuses what it must with
+//! words and an exit code, and keeps what it acknowledged. It does not show power loss: a killed process leaves the page cache
+//! and the drive's own cache whole; that is the simulator's and the drive engine's part.
+//!
+//! Nothing here waits by sleeping for an effect: conditions are looked at until they hold, for a bounded time. Numbers that are printed
+//! (gaps, memory) are for people; no test asserts on time.
+
+mod support;
+
+mod storm;
+
+mod kill;
+
+mod again;
+
+mod refusals;
+
+mod door;
+
+mod rot;
