@@ -27,7 +27,6 @@ pub mod workload;
 pub mod scenarios;
 pub mod run;
 pub mod toy;
-pub mod one_thread;
 pub mod strongroom;
 pub mod report;
 

@@ -4,7 +4,6 @@
 mod client;
 mod facts;
 
-use super::one_thread::OneThread;
 use super::system::{Door, Mutant, NodeParts, Shape, System};
 use anyhow::Context;
 use client::Client;
@@ -95,7 +94,7 @@ impl System for Strongroom {
 
     fn start(&self, parts: NodeParts) -> BoxFuture<'static, anyhow::Result<Arc<dyn Door>>> {
         let shared = Arc::clone(&self.shared);
-        Box::pin(OneThread::new(start(shared, parts)))
+        Box::pin(start(shared, parts))
     }
 }
 

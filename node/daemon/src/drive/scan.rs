@@ -108,7 +108,7 @@ async fn give_back_orphans(
         state.unknown_extents += count;
         return;
     }
-    let writes = orphans.iter().map(|index| free_header(device, layout, drive, *index));
+    let writes = orphans.iter().copied().map(|index| free_header(device, layout, drive, index));
     let written = stream::iter(writes).buffered(SCAN_READS_MAX).try_collect::<()>().await;
     let flushed = match written {
         Ok(()) => device.submit(Operation::Flush, Class::Append).await.result,
