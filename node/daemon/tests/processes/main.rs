@@ -7,6 +7,8 @@
 //! Nothing here waits by sleeping for an effect: conditions are looked at until they hold, for a bounded time. Numbers that are printed
 //! (gaps, memory) are for people; no test asserts on time.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test")]
+
 mod support;
 
 mod storm;

@@ -111,10 +111,10 @@ async fn write(name: &str, writer: u64, client: Client, told: Arc<Told>) -> Stor
     let source = generate(writer, 0);
     let mut stored = Stored::default();
     let register = format!("register/{name}/{writer}");
-    let mut turn = 0;
+    let mut turn: u64 = 0;
     while !told.stop.load(Ordering::Relaxed) {
         turn += 1;
-        let outcome = if turn % REGISTER_EVERY == 0 {
+        let outcome = if turn.is_multiple_of(REGISTER_EVERY) {
             let value = Bytes::from(format!("turn {turn} of writer {writer}"));
             let outcome = put(&client, &register, value.clone()).await;
             let account = stored.registers.entry(register.clone()).or_default();
@@ -150,7 +150,8 @@ async fn write(name: &str, writer: u64, client: Client, told: Arc<Told>) -> Stor
 }
 
 fn is_wanted(source: &Generated, index: u64) -> bool {
-    let len_bytes_max = if index % LARGE_EVERY == 0 { LARGE_LEN_BYTES_MAX } else { MAIL_LEN_BYTES_MAX };
+    let len_bytes_max =
+        if index.is_multiple_of(LARGE_EVERY) { LARGE_LEN_BYTES_MAX } else { MAIL_LEN_BYTES_MAX };
     source.len_bytes(index) <= len_bytes_max
 }
 
