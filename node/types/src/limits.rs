@@ -83,6 +83,8 @@ pub const WIRE_HEAD_LEN_BYTES_MAX: u32 = (8 * MIB) as u32;
 const _: () = assert!(ROW_BLOCKS_MAX == 960);
 const _: () = assert!(NEEDLE_PLAIN_LEN_BYTES_MAX + NEEDLE_HEADER_LEN_BYTES_MAX <= ROW_LEN_BYTES_MAX);
 const _: () = assert!(NEEDLE_PLAIN_LEN_BYTES_MAX.is_multiple_of(FRAME_LEN_BYTES));
-const _: () = assert!(OBJECT_LEN_BYTES_MAX.div_ceil(NEEDLE_PLAIN_LEN_BYTES_MAX as u64) <= LOCATORS_PER_VERSION_MAX as u64);
+const _: () = assert!(
+    OBJECT_LEN_BYTES_MAX.div_ceil(NEEDLE_PLAIN_LEN_BYTES_MAX as u64) <= LOCATORS_PER_VERSION_MAX as u64
+);
 const _: () = assert!(ROW_LEN_BYTES_MAX + BLOCK_LEN_BYTES <= WIRE_PAYLOAD_LEN_BYTES_MAX);
 const _: () = assert!(EXTENT_LEN_BYTES_MIN.is_multiple_of(BLOCK_LEN_BYTES));
