@@ -1,6 +1,6 @@
 //! The lean client: one HTTP/1.1 connection, signed requests, one at a time.
 //!
-//! On one machine the client's CPU is taken from the server's, and the SDK takes several times as much of it a request
+//! On one machine the client's CPU is taken from the server's, and in first runs the SDK took more of it a request
 //! (`--client sdk` shows how much). This one signs as every client does, sends the length, and knows four requests.
 
 use super::PayloadSignature;
