@@ -10,7 +10,7 @@ use strongroom_gateway::store::{ObjectInfo, ObjectReader, StoreError};
 use strongroom_meta::group::{Content, VersionRecord};
 use strongroom_types::{BucketClass, Locator};
 
-/// Needles that are fetched ahead of the one that is sent: with it, a response holds two of at most 3 MiB.
+/// Needles that are fetched at once; with the one that is being sent, a response holds three of at most 3 MiB.
 const NEEDLES_AHEAD: usize = 2;
 
 pub(super) struct Reader {
