@@ -16,6 +16,14 @@ pub enum Mutant {
     LoseCommittedUpto,
     /// A drive's read error is taken for an absent fragment.
     EioIsNotFound,
+    /// A seal is decided from any `k` answers, whoever is silent.
+    SealWithTooFew,
+    /// A row whose bytes do not match their checksum ends what a holder says it has, as a torn tail would.
+    TruncateOnBadCrc,
+    /// A voter that lost its store goes on under the id that it had.
+    ReuseRaftId,
+    /// A fragment of a superseded layout is freed before the new layout is committed.
+    FreeBeforeCommit,
 }
 
 /// Which fault is on, if any.
