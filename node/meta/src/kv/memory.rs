@@ -2,11 +2,16 @@
 
 use super::{Batch, KvError, KvSnapshot, OrderedKv};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 type Map = BTreeMap<Bytes, Bytes>;
+/// The keys of a batch with what they were before.
+type Undo = Vec<(Bytes, Option<Bytes>)>;
+
+/// Synced batches that can be rolled back at most: some seconds of a node's work.
+const ROLL_BACK_MAX: usize = 1024;
 
 /// What outlives a store: the media. Clones are the same media.
 #[derive(Clone, Default)]
@@ -19,7 +24,9 @@ struct Media {
     /// With all batches, also unsynced ones. Shared with snapshots; copied at the next change where one is alive.
     map: Arc<Map>,
     /// For each batch since the last sync, in order: what its keys were before.
-    unsynced: Vec<Vec<(Bytes, Option<Bytes>)>>,
+    unsynced: Vec<Undo>,
+    /// The same for the latest batches that were synced, as many as [`MemoryMedia::roll_back`] may take.
+    synced: VecDeque<Undo>,
     /// Raised by every start and power cut; a store of an earlier session is dead.
     session: u64,
     /// Whether the next sync is to fail.
@@ -38,17 +45,29 @@ impl MemoryMedia {
         let mut media = self.lock();
         let keep = (mix(seed) % (media.unsynced.len() as u64 + 1)) as usize;
         let lost = media.unsynced.split_off(keep);
-        let map = Arc::make_mut(&mut media.map);
-        for batch in lost.into_iter().rev() {
-            for (key, before) in batch.into_iter().rev() {
-                match before {
-                    Some(value) => map.insert(key, value),
-                    None => map.remove(&key),
-                };
-            }
-        }
-        media.unsynced.clear();
+        media.undo(lost);
+        media.settle();
         media.session += 1;
+    }
+
+    /// What was not synced is gone, and with it the last `batches` that were (at most 1024): as where rot cut the journal short. Gives how many
+    /// of them went. Stores on this media fail from now on.
+    pub fn roll_back(&self, batches: usize) -> usize {
+        let mut media = self.lock();
+        let lost = std::mem::take(&mut media.unsynced);
+        media.undo(lost);
+        let keep = media.synced.len().saturating_sub(batches);
+        let lost: Vec<Undo> = media.synced.split_off(keep).into();
+        let count = lost.len();
+        media.undo(lost);
+        media.session += 1;
+        count
+    }
+
+    /// The state directory is gone, with all that was in it. Stores on this media fail from now on.
+    pub fn erase(&self) {
+        let mut media = self.lock();
+        *media = Media { session: media.session + 1, ..Media::default() };
     }
 
     /// Batches that a power cut could take.
@@ -80,6 +99,27 @@ impl MemoryMedia {
 
     fn lock(&self) -> MutexGuard<'_, Media> {
         self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Media {
+    /// Takes batches back, the last first.
+    fn undo(&mut self, batches: Vec<Undo>) {
+        let map = Arc::make_mut(&mut self.map);
+        for (key, before) in batches.into_iter().rev().flat_map(|batch| batch.into_iter().rev()) {
+            match before {
+                Some(value) => map.insert(key, value),
+                None => map.remove(&key),
+            };
+        }
+    }
+
+    /// All batches are on the media now.
+    fn settle(&mut self) {
+        let settled = std::mem::take(&mut self.unsynced);
+        self.synced.extend(settled);
+        let excess = self.synced.len().saturating_sub(ROLL_BACK_MAX);
+        self.synced.drain(..excess);
     }
 }
 
@@ -185,7 +225,7 @@ impl OrderedKv for MemoryKv {
             media.session += 1;
             return Err(KvError { context: "sync", source: Box::new(MemoryError::SyncFailed) });
         }
-        media.unsynced.clear();
+        media.settle();
         Ok(())
     }
 
