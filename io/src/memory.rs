@@ -18,8 +18,8 @@ mod media;
 pub use fault::{Fault, FaultPlan, Intent, Kind, NoFaults};
 
 use crate::device::{Class, Closing, Completion, Device, DeviceError, Operation, Pending, Shape};
-use crate::limits::OPERATIONS_PER_DEVICE_MAX;
-use media::Media;
+use crate::limits::{BLOCK_LEN_BYTES, OPERATIONS_PER_DEVICE_MAX};
+use media::{Image, Media};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,6 +47,11 @@ struct InFlight {
     intent: Intent,
     /// For a flush: the first write that had not completed when it was submitted.
     write_next_at_submit: u64,
+}
+
+/// The bytes of a [`MemoryMedia`] as they were at one moment.
+pub struct MemoryImage {
+    image: Image,
 }
 
 /// Why a device was not opened.
@@ -86,8 +91,30 @@ impl MemoryMedia {
         state.end_session();
     }
 
+    /// From now on a power cut tears writes at multiples of this, 512 bytes at first.
+    ///
+    /// # Panics
+    /// A block of 4096 bytes is not made of whole sectors.
+    pub fn set_sector_len_bytes(&self, sector_len_bytes: usize) {
+        self.lock().media.set_sector_len_bytes(sector_len_bytes);
+    }
+
+    /// What every read would give now, kept for [`Self::restore`]. Costs little: blocks are shared until they change.
+    pub fn image(&self) -> MemoryImage {
+        MemoryImage { image: self.lock().media.image() }
+    }
+
+    /// The drive is as it was when the image was taken, as if every write and flush since had not been; in front of whoever has it
+    /// open.
+    ///
+    /// # Panics
+    /// The image is of a drive of another size.
+    pub fn restore(&self, image: &MemoryImage) {
+        self.lock().media.restore(&image.image);
+    }
+
     /// Power fails. Of the writes that no flush covered, those in flight included, each is kept, lost or torn
-    /// at 512 bytes, by `seed`; overlapping ones in the order of their completion.
+    /// at its sectors, by `seed`; overlapping ones in the order of their completion.
     pub fn power_cut(&self, seed: u64) {
         let mut state = self.lock();
         state.take_in_flight();
@@ -142,6 +169,9 @@ impl State {
                 match intent.fault {
                     Fault::LostWrite | Fault::Error => {}
                     Fault::Misdirected { offset_bytes } => self.media.write_in_flight(offset_bytes, &buffer),
+                    Fault::Short { done_blocks } => {
+                        self.media.write_in_flight(offset_bytes, part(&buffer, done_blocks));
+                    }
                     Fault::None | Fault::ErrorAfter | Fault::BitRot { .. } | Fault::LyingFlush => {
                         self.media.write_in_flight(offset_bytes, &buffer);
                     }
@@ -178,6 +208,10 @@ impl State {
                 match fault {
                     Fault::Error => {}
                     Fault::Misdirected { offset_bytes } => media.read(offset_bytes, &mut buffer),
+                    Fault::Short { done_blocks } => {
+                        let done = done_blocks as usize * BLOCK_LEN_BYTES;
+                        media.read(offset_bytes, &mut buffer[..done]);
+                    }
                     Fault::None
                     | Fault::ErrorAfter
                     | Fault::LostWrite
@@ -190,6 +224,7 @@ impl State {
                 match fault {
                     Fault::Error | Fault::LostWrite => {}
                     Fault::Misdirected { offset_bytes } => media.write(offset_bytes, &buffer),
+                    Fault::Short { done_blocks } => media.write(offset_bytes, part(&buffer, done_blocks)),
                     Fault::None | Fault::ErrorAfter | Fault::LyingFlush => media.write(offset_bytes, &buffer),
                     Fault::BitRot { offset_bytes: rotten, mask } => {
                         media.write(offset_bytes, &buffer);
@@ -216,6 +251,10 @@ impl State {
                 let source = std::io::Error::from_raw_os_error(libc::EIO);
                 Err(DeviceError::Io { offset_bytes, len_bytes, source })
             }
+            Fault::Short { done_blocks } => {
+                let done_bytes = u64::from(done_blocks) * BLOCK_LEN_BYTES as u64;
+                Err(DeviceError::Short { offset_bytes, len_bytes, done_bytes })
+            }
             Fault::None
             | Fault::LostWrite
             | Fault::Misdirected { .. }
@@ -224,6 +263,11 @@ impl State {
         };
         Some(Completion { result, buffer })
     }
+}
+
+/// The blocks of a buffer that were transferred before the operation ended early.
+fn part(buffer: &[u8], done_blocks: u32) -> &[u8] {
+    &buffer[..done_blocks as usize * BLOCK_LEN_BYTES]
 }
 
 /// One process's hold on a [`MemoryMedia`].

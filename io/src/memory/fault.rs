@@ -61,6 +61,11 @@ pub enum Fault {
     },
     /// A flush that reports success and makes nothing durable. A later, honest one does.
     LyingFlush,
+    /// A read or write that ends early: so many blocks were transferred, fewer than asked, and `Short` is reported.
+    Short {
+        /// Blocks from the beginning.
+        done_blocks: u32,
+    },
 }
 
 /// Decides what goes wrong, and how long operations take.
@@ -115,6 +120,12 @@ impl Fault {
             }
             Self::BitRot { offset_bytes, mask } => {
                 Self::BitRot { offset_bytes: offset_bytes.min(shape.len_bytes - 1), mask }
+            }
+            Self::Short { .. } if matches!(intent.kind, Kind::Flush | Kind::Discard) => Self::None,
+            Self::Short { done_blocks } => {
+                let blocks = intent.len_bytes / BLOCK_LEN_BYTES as u64;
+                let most = u32::try_from(blocks.saturating_sub(1)).unwrap_or(u32::MAX);
+                Self::Short { done_blocks: done_blocks.min(most) }
             }
             Self::None | Self::Error | Self::ErrorAfter | Self::LostWrite | Self::LyingFlush => self,
         }

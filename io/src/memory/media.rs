@@ -2,12 +2,20 @@
 
 use crate::limits::{BLOCK_LEN_BYTES, MEMORY_CACHE_LEN_BYTES_MAX, SECTOR_LEN_BYTES};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// A block on media, and one past the number of the newest write that put something there: an older one that
-/// is still in the cache (because a flush of it failed) must not come out on top of it.
+/// is still in the cache (because a flush of it failed) must not come out on top of it. The bytes are shared with images.
+#[derive(Clone)]
 struct Block {
     version: u64,
-    bytes: Box<[u8; BLOCK_LEN_BYTES]>,
+    bytes: Arc<[u8; BLOCK_LEN_BYTES]>,
+}
+
+/// The bytes of a drive as they were at one moment.
+pub(super) struct Image {
+    len_bytes: u64,
+    durable: BTreeMap<u64, Block>,
 }
 
 /// A drive's bytes.
@@ -21,6 +29,8 @@ pub(super) struct Media {
     /// Which write in the cache holds the newest bytes of a block.
     newest: BTreeMap<u64, u64>,
     write_next: u64,
+    /// What is stored or lost as a whole when power fails.
+    sector_len_bytes: usize,
 }
 
 struct Write {
@@ -52,6 +62,36 @@ impl Media {
             cache_len_bytes: 0,
             newest: BTreeMap::new(),
             write_next: 0,
+            sector_len_bytes: SECTOR_LEN_BYTES,
+        }
+    }
+
+    pub(super) fn set_sector_len_bytes(&mut self, sector_len_bytes: usize) {
+        assert!(
+            sector_len_bytes > 0 && BLOCK_LEN_BYTES.is_multiple_of(sector_len_bytes),
+            "a block has whole sectors"
+        );
+        self.sector_len_bytes = sector_len_bytes;
+    }
+
+    /// What a read of everything would give now; the blocks are shared until one changes.
+    pub(super) fn image(&self) -> Image {
+        let mut durable = self.durable.clone();
+        for block in self.newest.keys() {
+            let bytes = self.block(*block).expect("a block with a newest write has bytes");
+            let bytes = Arc::new(bytes.try_into().expect("a block"));
+            durable.insert(*block, Block { version: 0, bytes });
+        }
+        Image { len_bytes: self.len_bytes, durable }
+    }
+
+    /// The bytes of the image are on media, and nothing else is.
+    pub(super) fn restore(&mut self, image: &Image) {
+        assert!(image.len_bytes == self.len_bytes, "an image is restored to a drive of its size");
+        self.erase();
+        self.durable = image.durable.clone();
+        for block in self.durable.values_mut() {
+            block.version = 0;
         }
     }
 
@@ -141,7 +181,8 @@ impl Media {
         assert!(offset_bytes < self.len_bytes, "byte {offset_bytes} is outside the device");
         let block = offset_bytes / BLOCK_LEN_BYTES as u64;
         let at = (offset_bytes % BLOCK_LEN_BYTES as u64) as usize;
-        self.durable.entry(block).or_default().bytes[at] ^= mask;
+        let bytes = &mut self.durable.entry(block).or_default().bytes;
+        Arc::make_mut(bytes)[at] ^= mask;
         for write in &mut self.cache {
             let at = offset_bytes.checked_sub(write.offset_bytes).and_then(|at| usize::try_from(at).ok());
             if let Some(byte) = at.and_then(|at| write.bytes.get_mut(at)) {
@@ -188,18 +229,19 @@ impl Media {
                 (1, _) | (2.., 1) => Fate::Lost,
                 (2.., _) => Fate::Torn,
             };
-            for (index, sector) in write.bytes.chunks_exact(SECTOR_LEN_BYTES).enumerate() {
+            let sector_len_bytes = self.sector_len_bytes;
+            for (index, sector) in write.bytes.chunks_exact(sector_len_bytes).enumerate() {
                 let kept = match fate {
                     Fate::Kept => true,
                     Fate::Lost => false,
                     Fate::Torn => random.next() & 1 == 0,
                 };
                 if kept {
-                    let offset_bytes = write.offset_bytes + (index * SECTOR_LEN_BYTES) as u64;
+                    let offset_bytes = write.offset_bytes + (index * sector_len_bytes) as u64;
                     let at = (offset_bytes % BLOCK_LEN_BYTES as u64) as usize;
                     let block = self.durable.entry(offset_bytes / BLOCK_LEN_BYTES as u64).or_default();
                     if block.version <= write.number {
-                        block.bytes[at..at + SECTOR_LEN_BYTES].copy_from_slice(sector);
+                        Arc::make_mut(&mut block.bytes)[at..at + sector_len_bytes].copy_from_slice(sector);
                     }
                 }
             }
@@ -223,7 +265,7 @@ impl Media {
         for (block, bytes) in blocks(write.offset_bytes).zip(write.bytes.chunks_exact(BLOCK_LEN_BYTES)) {
             let durable = self.durable.entry(block).or_default();
             if durable.version <= write.number {
-                durable.bytes.copy_from_slice(bytes);
+                Arc::make_mut(&mut durable.bytes).copy_from_slice(bytes);
                 durable.version = write.number + 1;
             }
             if self.newest.get(&block) == Some(&write.number) {
@@ -235,7 +277,7 @@ impl Media {
 
 impl Default for Block {
     fn default() -> Self {
-        Self { version: 0, bytes: Box::new([0; BLOCK_LEN_BYTES]) }
+        Self { version: 0, bytes: Arc::new([0; BLOCK_LEN_BYTES]) }
     }
 }
 

@@ -292,6 +292,69 @@ fn each_fault_does_what_it_says() {
     assert_eq!((read_byte(&device, 0), read_byte(&device, 3)), (0, 0));
 }
 
+#[test]
+fn a_short_write_leaves_its_beginning_and_says_so() {
+    let media = MemoryMedia::new(4 * BLOCK);
+    let device = open(&media);
+    media.set_plan(only(Kind::Write, Fault::Short { done_blocks: 1 }));
+    let mut buffer = AlignedBuffer::zeroed(2 * 4096);
+    buffer.fill(7);
+    let completion = now(device.submit(Operation::Write { offset_bytes: BLOCK, buffer }, Class::Append));
+    assert!(matches!(completion.result, Err(DeviceError::Short { done_bytes: 4096, .. })));
+    assert_eq!((read_byte(&device, 1), read_byte(&device, 2)), (7, 0));
+    // Never all of it, and nothing where there is no part.
+    media.set_plan(only(Kind::Write, Fault::Short { done_blocks: 9 }));
+    let completion = now(write(&device, 3, 7));
+    assert!(matches!(completion.result, Err(DeviceError::Short { done_bytes: 0, .. })));
+    assert_eq!(read_byte(&device, 3), 0);
+    media.set_plan(only(Kind::Flush, Fault::Short { done_blocks: 1 }));
+    now(flush(&device)).result.unwrap();
+}
+
+#[test]
+fn a_drive_comes_back_as_it_was() {
+    let media = MemoryMedia::new(4 * BLOCK);
+    let device = open(&media);
+    now(write(&device, 0, 1)).result.unwrap();
+    now(flush(&device)).result.unwrap();
+    now(write(&device, 1, 2)).result.unwrap();
+    let image = media.image();
+    for block in 0..4 {
+        now(write(&device, block, 9)).result.unwrap();
+    }
+    now(flush(&device)).result.unwrap();
+    media.restore(&image);
+    let bytes = || (0..4).map(|block| read_byte(&device, block)).collect::<Vec<_>>();
+    assert_eq!(bytes(), [1, 2, 0, 0]);
+    // Writes go on as on any drive, and the image is not touched by them.
+    now(write(&device, 0, 3)).result.unwrap();
+    now(flush(&device)).result.unwrap();
+    media.power_cut(0);
+    assert_eq!(media.peek(0, 4096)[0], 3);
+    media.restore(&image);
+    assert_eq!(media.peek(0, 4096)[0], 1);
+}
+
+#[test]
+fn writes_tear_at_the_sectors_of_the_drive() {
+    let torn_inside_a_block = |sector_len_bytes| {
+        (0..200).any(|seed| {
+            let media = MemoryMedia::new(BLOCK);
+            media.set_sector_len_bytes(sector_len_bytes);
+            let device = open(&media);
+            now(write(&device, 0, 1)).result.unwrap();
+            media.power_cut(seed);
+            let bytes = media.peek(0, 4096);
+            assert!(
+                bytes.chunks(sector_len_bytes).all(|sector| sector.iter().all(|byte| *byte == sector[0]))
+            );
+            bytes.iter().any(|byte| *byte != bytes[0])
+        })
+    };
+    assert!(torn_inside_a_block(512));
+    assert!(!torn_inside_a_block(4096));
+}
+
 /// Whether some seed loses the write that this history flushes.
 fn some_seed_loses(history: impl Fn(&MemoryMedia, &MemoryDevice)) -> bool {
     (0..100).any(|seed| {
