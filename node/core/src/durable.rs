@@ -197,4 +197,4 @@ pub fn margin(spread: &Spread, available: FragmentSet) -> Margin {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

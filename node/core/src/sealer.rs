@@ -1,4 +1,4 @@
-//! What length a fenced slab gets, from what its holders answer.
+//! What length a fenced slab gets, from what its holders answer and from how far its locators reach.
 //!
 //! An acknowledged row is on `W` with `|W \ F| >= k` for every failure `F` of the ack rule. If those who are silent fit inside one
 //! such `F`, at least `k` of `W` have answered, and each of them still shows the row: so the last row that `k` answers show is
@@ -6,10 +6,15 @@
 //! there but does not match its checksums counts as there: it may have been acknowledged and rotted since; to cut it off would
 //! make a loss invisible.
 //!
+//! Answers alone cannot tell a row that was acknowledged and has lost copies from one that never reached more than one holder. But nothing
+//! points to the second: [`GivenOut`] says where the locators end, and what lies behind is cut off, so that it neither keeps whole holders from
+//! counting as whole nor stays as garbage. Where answers show less than that, something acknowledged is lost, whatever they say of themselves.
+//!
 //! Asking the holders, committing the decision and settling them is the shell's business.
 
 use crate::durable::{AckRule, Spread};
 use crate::fragment_set::FragmentSet;
+use crate::mutants::{Mutant, MutantSwitch};
 use strongroom_format::wire::message::SealReport;
 use strongroom_types::limits::{FRAGMENTS_MAX, ROWS_PER_SLAB_MAX, SLAB_LEN_BYTES_MAX};
 use strongroom_types::slab::Sealed;
@@ -23,6 +28,29 @@ pub enum Answer {
     Report(SealReport),
     /// No answer, or one that says nothing about what is there (drive error, no such drive).
     Silent,
+}
+
+/// How far the locators into a slab reach, now and for good: nobody can commit another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenOut {
+    /// Rows, as a writer that was done with the slab said.
+    Rows(RowSequence),
+    /// Bytes of the image, as the namespace has it once the writer's session was fenced in every group.
+    Bytes(u32),
+}
+
+impl GivenOut {
+    /// Rows that are pointed to, where row `i` ends at block `ends[i]`; one more than there are if it reaches behind all of them.
+    fn rows(self, ends: &[u32]) -> u32 {
+        match self {
+            Self::Rows(upto) => upto.get(),
+            Self::Bytes(0) => 0,
+            Self::Bytes(upto) => {
+                let before = ends.partition_point(|end| end.saturating_mul(BLOCK_LEN_BYTES) < upto);
+                u32::try_from(before).expect("rows are bounded") + 1
+            }
+        }
+    }
 }
 
 /// What is to be done.
@@ -53,8 +81,6 @@ pub struct Seal {
     pub sealed: Sealed,
     /// Fragments that hold all rows (some perhaps corrupt): these get `Settle` once the seal is committed.
     pub settle: FragmentSet,
-    /// Rows that nobody who answered has clean, though nobody was told that they were committed: the torn tail of a crash, or worse.
-    pub torn_rows: Vec<RowSequence>,
     /// Committed rows that cannot be read any more.
     pub alarm: Option<DataLoss>,
 }
@@ -74,33 +100,45 @@ pub struct DataLoss {
     pub rows: Vec<RowSequence>,
 }
 
-/// Decides from `answers`, one for each fragment of `spread`, all to the attempt at `epoch`. A report of another epoch, or one that
-/// contradicts itself, counts as silence, and so does an answer that is missing. `rule` is the one the slab was written by; where that
-/// is not known, `AckRule::Zone` is safe: it asks for the more answers.
-pub fn decide(spread: &Spread, rule: AckRule, epoch: Epoch, answers: &[Answer]) -> Decision {
+/// What is asked of [`decide`].
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// Where the fragments are.
+    pub spread: &'a Spread,
+    /// The one the slab was written by; where that is not known, `AckRule::Zone` is safe: it asks for the more answers.
+    pub rule: AckRule,
+    /// What the holders were fenced at.
+    pub epoch: Epoch,
+    /// Where the locators end.
+    pub given_out: GivenOut,
+    /// Deliberate faults, for the simulator.
+    pub mutants: MutantSwitch,
+}
+
+/// Decides from `answers`, one for each fragment of the spread, all to the attempt at its epoch. A report of another epoch, or one that
+/// contradicts itself, counts as silence, and so does an answer that is missing.
+pub fn decide(attempt: Attempt<'_>, answers: &[Answer]) -> Decision {
+    let Attempt { spread, rule, epoch, given_out, mutants } = attempt;
     let reports = Reports::usable(spread, epoch, answers);
     let silent = spread.all().without(reports.responders());
     let needed = usize::from(spread.profile().data_count());
-    let tolerated = spread.failures(rule).any(|failure| silent.is_subset_of(failure));
+    let tolerated = spread.failures(rule).any(|failure| silent.is_subset_of(failure))
+        || mutants.has(Mutant::SealWithTooFew);
     if !tolerated || reports.by_fragment.len() < needed {
         return Decision::Wait { silent, alarm: None };
     }
-    let rows = reports.rows_shown_by(needed);
-    let chain = reports.chain(rows);
+    let forgets = mutants.has(Mutant::LoseCommittedUpto);
+    let given_out = if forgets { None } else { Some(given_out) };
+    let Agreed { chain, committed } = reports.agree(needed, given_out);
+    let rows = chain.rows();
     let views: Vec<View> =
         reports.iter().map(|(fragment, report)| View::of(fragment, report, chain)).collect();
     if let Some(sequence) = contested(&views, rows) {
         return Decision::Contested { sequence, silent };
     }
 
-    let committed = reports.committed_upto();
-    let (mut lost, mut torn_rows) = (Vec::new(), Vec::new());
-    for row in 0..rows.max(committed) {
-        if views.iter().filter(|view| view.has_clean(row)).count() < needed {
-            let list = if row < committed { &mut lost } else { &mut torn_rows };
-            list.push(RowSequence::new(row));
-        }
-    }
+    let is_lost = |row: &u32| views.iter().filter(|view| view.has_clean(*row)).count() < needed;
+    let lost: Vec<RowSequence> = (0..committed).filter(is_lost).map(RowSequence::new).collect();
     let alarm = (!lost.is_empty()).then_some(DataLoss { rows: lost });
     if alarm.is_some() && !silent.is_empty() {
         // A silent holder may have what is lost here; once a seal is committed its fragment would be rebuilt from the others.
@@ -121,7 +159,7 @@ pub fn decide(spread: &Spread, rule: AckRule, epoch: Epoch, answers: &[Answer]) 
     };
     assert!(clean.is_subset_of(settle), "a clean fragment holds all rows");
     assert!(sealed.len_bytes <= SLAB_LEN_BYTES_MAX, "reports were checked");
-    Decision::Seal(Seal { sealed, settle, torn_rows, alarm })
+    Decision::Seal(Seal { sealed, settle, alarm })
 }
 
 /// The first agreed row that not more holders have than contradict. Rows of one slab come from one writer at one epoch, so that
@@ -180,16 +218,35 @@ impl<'a> Reports<'a> {
         });
         let chains: heapless::Vec<Chain, FRAGMENTS_MAX> = chains.collect();
         let supporters = |chain: &Chain| chains.iter().filter(|other| other.last() == chain.last()).count();
-        chains
-            .iter()
-            .max_by_key(|chain| supporters(chain))
-            .copied()
-            .unwrap_or(Chain { crc32c: &[], end_blocks: &[] })
+        chains.iter().max_by_key(|chain| supporters(chain)).copied().unwrap_or_default()
+    }
+
+    /// The rows that the slab keeps: those that `needed` holders show, but none that nothing points to. Below a `committed_upto` that
+    /// any holder knows nothing is cut all the same: two witnesses must be wrong before a row is lost. `given_out` is `None` for a mutant.
+    fn agree(&self, needed: usize, given_out: Option<GivenOut>) -> Agreed<'a> {
+        let mut rows = self.rows_shown_by(needed);
+        loop {
+            // Of fewer rows more holders have all: these may be agreed on where the tail is not.
+            let chain = self.chain(rows);
+            let Some(given_out) = given_out else { return Agreed { chain, committed: 0 } };
+            let committed = self.committed_upto().max(given_out.rows(chain.end_blocks));
+            if committed >= rows {
+                return Agreed { chain, committed };
+            }
+            rows = committed;
+        }
     }
 
     fn committed_upto(&self) -> u32 {
         self.iter().map(|(_, report)| report.committed_upto.get()).max().unwrap_or(0)
     }
+}
+
+/// What a slab keeps.
+struct Agreed<'a> {
+    chain: Chain<'a>,
+    /// Rows below this are acknowledged, there or not.
+    committed: u32,
 }
 
 /// Whether a report makes sense in itself; it comes from outside.
@@ -207,13 +264,17 @@ fn is_consistent(report: &SealReport) -> bool {
 }
 
 /// Rows as one holder has them: checksum of the header chain and end in blocks, for each.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Chain<'a> {
     crc32c: &'a [u32],
     end_blocks: &'a [u32],
 }
 
 impl Chain<'_> {
+    fn rows(&self) -> u32 {
+        u32::try_from(self.end_blocks.len()).expect("rows are bounded")
+    }
+
     fn last(&self) -> Option<(u32, u32)> {
         self.crc32c.last().copied().zip(self.end_blocks.last().copied())
     }

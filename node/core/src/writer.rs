@@ -100,6 +100,13 @@ impl SlabWriter {
                     self.roll(now, RollReason::Commanded, actions);
                 }
             }
+            Event::SessionOver { session } => {
+                let reason = RollReason::Fenced;
+                self.drop_spare(|spare| spare.record.session == session, reason, actions);
+                if self.open.as_ref().is_some_and(|open| open.record.session == session) {
+                    self.roll(now, reason, actions);
+                }
+            }
             Event::Tick => {}
         }
         // Before the roll, to make room for one more rolled slab; after it, for one that has nothing to wait for.
@@ -374,7 +381,8 @@ impl SlabWriter {
 
 /// Nothing more is done with a slab here: it may be sealed.
 fn finish(slab: &Slab, reason: RollReason, actions: &mut Actions) {
-    actions.push(Action::Roll { slab: slab.id(), epoch: slab.record.epoch, reason });
+    let given_out = slab.durable_upto();
+    actions.push(Action::Roll { slab: slab.id(), epoch: slab.record.epoch, given_out, reason });
 }
 
 #[cfg(test)]

@@ -1,31 +1,94 @@
-//! What an operator must know: damage that the node cannot mend by itself.
+//! What an operator must know: damage that the node cannot mend by itself, and trouble for as long as it lasts.
 
 use crate::limits::ALARMS_MAX;
-use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard};
 
-/// Alarms since the node's start, the newest last.
+const DAMAGE: &str = "damage: ";
+
+/// Whether an alarm says that acknowledged bytes are lost or in doubt.
+pub fn is_damage(words: &str) -> bool {
+    words.starts_with(DAMAGE)
+}
+
+/// Alarms of this node.
 #[derive(Default)]
 pub struct Alarms {
-    raised: Mutex<VecDeque<String>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Since the node's start, the newest last.
+    raised: VecDeque<String>,
+    /// By what they are about; gone when it is over.
+    lasting: BTreeMap<String, String>,
 }
 
 impl Alarms {
-    /// Raises an alarm, once: the same words again only keep it in the list.
+    /// Raises an alarm that stays until the node ends, once: the same words again only keep it in the list.
     pub fn raise(&self, words: String) {
-        let mut raised = self.raised.lock().expect("no code panics while it holds this lock");
-        if raised.contains(&words) {
+        let mut state = self.lock();
+        if state.raised.contains(&words) {
             return;
         }
         tracing::error!("ALARM {words}");
-        if raised.len() == ALARMS_MAX {
-            raised.pop_front();
+        if state.raised.len() == ALARMS_MAX {
+            state.raised.pop_front();
         }
-        raised.push_back(words);
+        state.raised.push_back(words);
+    }
+
+    /// Raises an alarm that acknowledged bytes are lost or in doubt. See [`is_damage`].
+    pub fn damage(&self, words: &str) {
+        self.raise(format!("{DAMAGE}{words}"));
+    }
+
+    /// Raises an alarm about `topic`, in place of an earlier one about it, until [`Self::over`]. Where too many last it is only logged.
+    pub fn lasting(&self, topic: String, words: String) {
+        let mut state = self.lock();
+        if state.lasting.get(&topic) == Some(&words) {
+            return;
+        }
+        tracing::error!("ALARM {words}");
+        if state.lasting.len() < ALARMS_MAX || state.lasting.contains_key(&topic) {
+            state.lasting.insert(topic, words);
+        }
+    }
+
+    /// What `topic` was about is over.
+    pub fn over(&self, topic: &str) {
+        if let Some(words) = self.lock().lasting.remove(topic) {
+            tracing::info!("over: {words}");
+        }
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<String> {
-        self.raised.lock().expect("no code panics while it holds this lock").iter().cloned().collect()
+        let state = self.lock();
+        state.raised.iter().chain(state.lasting.values()).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Alarms, is_damage};
+
+    #[test]
+    fn what_lasts_goes_and_what_is_raised_stays() {
+        let alarms = Alarms::default();
+        alarms.damage("a row is gone");
+        alarms.damage("a row is gone");
+        alarms.lasting("slab".to_owned(), "it waits".to_owned());
+        alarms.lasting("slab".to_owned(), "it waits for two".to_owned());
+        assert_eq!(alarms.all(), ["damage: a row is gone", "it waits for two"]);
+        assert!(is_damage(&alarms.all()[0]) && !is_damage(&alarms.all()[1]));
+        alarms.over("slab");
+        alarms.over("slab");
+        assert_eq!(alarms.all(), ["damage: a row is gone"]);
     }
 }

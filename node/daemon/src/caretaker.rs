@@ -13,10 +13,12 @@ use crate::config::SlabPolicy;
 use crate::limits::{CONVERTS_MAX, SEALS_MAX, SLABS_PAGE};
 use crate::status::SlabCounts;
 use futures::stream::{self, StreamExt};
-use std::collections::BTreeMap;
+use seal::Seals;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use strongroom_core::mutants::MutantSwitch;
 use strongroom_env::Env;
 use strongroom_meta::group::{GroupAnswer, GroupCommand, GroupQuery};
 use strongroom_meta::{Meta, MetaError};
@@ -45,13 +47,14 @@ pub struct CaretakerParts {
     pub groups: u16,
     /// When slabs become cold.
     pub policy: SlabPolicy,
+    /// Deliberate faults; none outside of tests.
+    pub mutants: MutantSwitch,
 }
 
 /// Kinds of state whose age matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Seen {
     Open,
-    Empty,
     Hot,
 }
 
@@ -64,6 +67,7 @@ pub struct Caretaker {
     due: Mutex<Vec<SlabId>>,
     counts: Mutex<SlabCounts>,
     convert_now: AtomicBool,
+    seals: Seals,
 }
 
 impl Caretaker {
@@ -75,6 +79,7 @@ impl Caretaker {
             due: Mutex::new(Vec::new()),
             counts: Mutex::new(SlabCounts::default()),
             convert_now: AtomicBool::new(false),
+            seals: Seals::default(),
         });
         let walker = caretaker.clone();
         let task = async move {
@@ -110,16 +115,24 @@ impl Caretaker {
         let mut counts = SlabCounts::default();
         let mut seen = BTreeMap::new();
         let mut due = Vec::new();
+        let mut sealing = BTreeSet::new();
+        let mut unseen = false;
         for group in (0..self.parts.groups).map(GroupId::new) {
             if self.parts.meta.leads(group) {
                 match self.slabs_of(group).await {
-                    Ok(records) => self.walk_group(records, &mut counts, &mut seen, &mut due).await,
+                    Ok(records) => {
+                        self.walk_group(records, &mut counts, &mut seen, &mut due, &mut sealing).await;
+                    }
                     Err(error) => {
                         tracing::debug!(%group, %error, "slab table cannot be walked now");
                         self.keep_seen(group, &mut seen);
+                        unseen = true;
                     }
                 }
             }
+        }
+        if !unseen {
+            self.seals.keep_only(&self.parts, &sealing);
         }
         *self.first_seen.lock().expect("no code panics while it holds this lock") = seen;
         *self.counts.lock().expect("no code panics while it holds this lock") = counts;
@@ -169,6 +182,7 @@ impl Caretaker {
         counts: &mut SlabCounts,
         seen: &mut BTreeMap<(SlabId, Seen), Instant>,
         due: &mut Vec<SlabId>,
+        sealing: &mut BTreeSet<SlabId>,
     ) {
         let now = self.parts.env.clock.now();
         let mut to_seal = Vec::new();
@@ -181,13 +195,7 @@ impl Caretaker {
                     SessionEnd::Silent | SessionEnd::Certain => self.fence(&record).await,
                 },
                 SlabState::Sealing => to_seal.push(record),
-                SlabState::Sealed(sealed) if sealed.rows == 0 => {
-                    // Its fences are given back once it is dead, and a writer that lives could then put a first row into it.
-                    let since = self.note(seen, &record, Seen::Empty, now);
-                    if self.session_end(&record, since) == SessionEnd::Certain {
-                        self.kill_empty(&record).await;
-                    }
-                }
+                SlabState::Sealed(sealed) if sealed.rows == 0 => self.kill_empty(&record).await,
                 SlabState::Sealed(_) if record.profile.is_copies() => {
                     let since = self.note(seen, &record, Seen::Hot, now);
                     let cool = now.since(since) >= self.parts.policy.convert_after;
@@ -198,7 +206,9 @@ impl Caretaker {
                 SlabState::Sealed(_) | SlabState::Dead => {}
             }
         }
-        stream::iter(to_seal).for_each_concurrent(SEALS_MAX, |record| seal::seal(&self.parts, record)).await;
+        sealing.extend(to_seal.iter().map(|record| record.slab));
+        let seal = |record| self.seals.seal(&self.parts, record);
+        stream::iter(to_seal).for_each_concurrent(SEALS_MAX, seal).await;
     }
 
     /// Ages of a group whose table did not answer go on.
@@ -229,13 +239,14 @@ impl Caretaker {
 
     async fn fence(&self, record: &SlabRecord) {
         tracing::info!(slab = %record.slab, writer = %record.writer, "writer is gone: slab is fenced");
-        let command = GroupCommand::BeginSeal { slab: record.slab, epoch: record.epoch };
+        let command = GroupCommand::BeginSeal { slab: record.slab, epoch: record.epoch, given_out: None };
         if let Err(error) = self.parts.meta.write(record.slab.group(), command, self.deadline()).await {
             tracing::debug!(slab = %record.slab, %error, "not fenced yet");
         }
     }
 
-    /// No row and no writer, so no locator points into it or ever will; its fences may be given back.
+    /// No locator points into it or ever will: its writer was done with it, or was fenced in every group, before it was sealed. So its
+    /// fences may be given back, and a writer that lives and then puts a first row into it can have none of it committed.
     async fn kill_empty(&self, record: &SlabRecord) {
         let command = GroupCommand::KillEmpty { slab: record.slab };
         if let Err(error) = self.parts.meta.write(record.slab.group(), command, self.deadline()).await {

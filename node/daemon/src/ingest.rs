@@ -5,21 +5,24 @@
 
 use crate::cluster::{CallError, Monitor, Peers};
 use crate::limits::INGEST_EVENTS_WAITING_MAX;
+use crate::session::Session;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use strongroom_core::Spread;
 use strongroom_core::limits::NEEDLE_ALIGN_BYTES;
-use strongroom_core::placement;
+use strongroom_core::placement::{self, PlacementError};
 use strongroom_core::writer::{
     Action, Actions, Event, Needle, SlabWriter, Ticket, WriteFailure, WriterConfig,
 };
+use strongroom_core::{Spread, SpreadError};
 use strongroom_env::Env;
 use strongroom_format::wire::message::{Append, Refusal, Request};
-use strongroom_meta::Meta;
 use strongroom_meta::group::{GroupCommand, GroupReply};
-use strongroom_types::{Deadline, Epoch, GroupId, Holder, Instant, Locator, NodeId, SessionId, SlabId};
+use strongroom_meta::{Meta, MetaError};
+use strongroom_types::{
+    Deadline, Epoch, GroupId, Holder, Instant, Locator, NodeId, RowSequence, SessionId, SlabId,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// How long a holder may take to answer an append before the call is given up. The writer turns to another slab long before.
@@ -45,6 +48,15 @@ pub enum IngestError {
     Stopping,
 }
 
+/// Where a needle is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// It.
+    pub locator: Locator,
+    /// The session that its slab belongs to; the commit of the locator names it.
+    pub session: SessionId,
+}
+
 /// An encoded needle, ready to be placed.
 #[derive(Clone, Debug)]
 pub struct Encoded {
@@ -57,7 +69,7 @@ pub struct Encoded {
 }
 
 enum Command {
-    Needle { encoded: Encoded, reply: oneshot::Sender<Result<Locator, IngestError>> },
+    Needle { encoded: Encoded, reply: oneshot::Sender<Result<Stored, IngestError>> },
     Event(Event),
 }
 
@@ -65,6 +77,7 @@ enum Command {
 #[derive(Clone)]
 pub struct Ingest {
     commands: mpsc::Sender<Command>,
+    session: Session,
     env: Env,
     /// Bytes that the writer lets wait. Needles wait here, and with them the sockets that they come from; the writer itself would
     /// refuse them, in the middle of a body, whenever a few clients send large objects at once.
@@ -77,8 +90,8 @@ pub struct IngestParts {
     pub env: Env,
     /// This node.
     pub node: NodeId,
-    /// Its present run.
-    pub session: SessionId,
+    /// Its present session.
+    pub session: Session,
     /// Calls to peers.
     pub peers: Peers,
     /// The view for placement.
@@ -95,7 +108,7 @@ impl Ingest {
     /// Starts the writer's task.
     pub fn start(parts: IngestParts) -> Self {
         let (commands, received) = mpsc::channel(INGEST_EVENTS_WAITING_MAX);
-        let env = parts.env.clone();
+        let (env, session) = (parts.env.clone(), parts.session.clone());
         let room = usize::try_from(parts.config.waiting_len_bytes_max).expect("what waits is in memory");
         let shell = Shell {
             writer: SlabWriter::new(parts.config.clone()),
@@ -106,14 +119,14 @@ impl Ingest {
             parts: Arc::new(parts),
         };
         env.spawn.spawn("ingest", Box::pin(shell.run(received)));
-        Self { commands, env, room: Arc::new(Semaphore::new(room)) }
+        Self { commands, session, env, room: Arc::new(Semaphore::new(room)) }
     }
 
     /// Hands a needle over; completes once it is durable in more than one zone.
     ///
     /// # Errors
     /// See [`IngestError`]; the needle may be garbage in some slab, and nothing points to it.
-    pub async fn store(&self, encoded: Encoded) -> Result<Locator, IngestError> {
+    pub async fn store(&self, encoded: Encoded) -> Result<Stored, IngestError> {
         let len_bytes = u32::try_from(encoded.bytes.len().next_multiple_of(NEEDLE_ALIGN_BYTES as usize));
         let len_bytes = len_bytes.expect("a needle is far below 4 GiB");
         let _room = tokio::select! {
@@ -126,6 +139,13 @@ impl Ingest {
         answer.await.unwrap_or(Err(IngestError::Stopping))
     }
 
+    /// `session` was found to be fenced: writes on under a new one. What is under way under the old one comes to nothing when it is committed.
+    pub async fn session_over(&self, session: SessionId) {
+        self.session.renew(session);
+        // If the node is stopping there is nothing left to write.
+        let _ = self.commands.send(Command::Event(Event::SessionOver { session })).await;
+    }
+
     /// Rolls the slab that is being written, so that it will be sealed.
     pub async fn seal_all(&self) {
         // If the node is stopping there is nothing left to roll here; others will seal.
@@ -136,7 +156,7 @@ impl Ingest {
 struct Shell {
     writer: SlabWriter,
     actions: Actions,
-    waiting: BTreeMap<Ticket, oneshot::Sender<Result<Locator, IngestError>>>,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Result<Stored, IngestError>>>,
     tickets: u64,
     /// For the tasks that report back; weak, so that the writer ends when nobody can hand it needles any more.
     commands: mpsc::WeakSender<Command>,
@@ -182,18 +202,20 @@ impl Shell {
                 Action::Send { slab, fragment, holder, append, payload } => {
                     self.send(slab, fragment, holder, append, payload);
                 }
-                Action::Durable { ticket, locator } => self.answer(ticket, Ok(locator)),
+                Action::Durable { ticket, locator, session } => {
+                    self.answer(ticket, Ok(Stored { locator, session }));
+                }
                 Action::Failed { ticket, reason } => self.answer(ticket, Err(reason.into())),
                 Action::Busy(needle) => self.answer(needle.ticket, Err(IngestError::Busy)),
-                Action::Roll { slab, epoch, reason } => {
-                    tracing::debug!(%slab, ?reason, "slab rolled");
-                    self.roll(slab, epoch);
+                Action::Roll { slab, epoch, given_out, reason } => {
+                    tracing::debug!(%slab, %given_out, ?reason, "slab rolled");
+                    self.roll(slab, epoch, given_out);
                 }
             }
         }
     }
 
-    fn answer(&mut self, ticket: Ticket, result: Result<Locator, IngestError>) {
+    fn answer(&mut self, ticket: Ticket, result: Result<Stored, IngestError>) {
         let reply = self.waiting.remove(&ticket).expect("each ticket has one outcome");
         // The client may have gone; then the needle is garbage, and nothing points to it.
         let _ = reply.send(result);
@@ -213,13 +235,21 @@ impl Shell {
     }
 
     fn open(&self, avoid: &[NodeId]) {
-        let parts = self.parts.clone();
+        let (parts, commands) = (self.parts.clone(), self.commands.clone());
         let avoid = avoid.to_vec();
         self.spawn("open slab", async move {
-            match open_slab(&parts, &avoid).await {
+            let session = parts.session.present();
+            match open_slab(&parts, session, &avoid).await {
                 Ok(event) => Some(event),
                 Err(reason) => {
-                    tracing::warn!(reason, "no slab could be opened");
+                    tracing::warn!(%reason, "no slab could be opened");
+                    if matches!(reason, OpenSlabError::SessionFenced)
+                        && let Some(commands) = commands.upgrade()
+                    {
+                        parts.session.renew(session);
+                        // Where the channel is closed the writer is gone.
+                        let _ = commands.send(Command::Event(Event::SessionOver { session })).await;
+                    }
                     Some(Event::OpenFailed)
                 }
             }
@@ -250,14 +280,14 @@ impl Shell {
         });
     }
 
-    /// Fences a rolled slab. Its group's leader does the rest. Tried until the table says it is done: a slab that nobody fences would stay
-    /// open as long as this session lives.
-    fn roll(&self, slab: SlabId, epoch: Epoch) {
+    /// Fences a rolled slab, and says how far its locators reach. Its group's leader does the rest. Tried until the table says it is done: a slab
+    /// that nobody fences would stay open as long as this session lives.
+    fn roll(&self, slab: SlabId, epoch: Epoch, given_out: RowSequence) {
         let parts = self.parts.clone();
         self.spawn("roll slab", async move {
             loop {
                 let deadline = Deadline::after(parts.env.clock.now(), OPEN_PATIENCE);
-                let command = GroupCommand::BeginSeal { slab, epoch };
+                let command = GroupCommand::BeginSeal { slab, epoch, given_out: Some(given_out) };
                 match parts.meta.write(slab.group(), command, deadline).await {
                     // Differs: somebody else has fenced it.
                     Ok(GroupReply::Slab(_) | GroupReply::SlabDiffers(_) | GroupReply::NoSuchSlab) => {
@@ -275,24 +305,43 @@ impl Shell {
     }
 }
 
-async fn open_slab(parts: &IngestParts, avoid: &[NodeId]) -> Result<Event, String> {
+/// Why there is no new slab.
+#[derive(Debug, thiserror::Error)]
+enum OpenSlabError {
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    #[error(transparent)]
+    Spread(#[from] SpreadError),
+    #[error(transparent)]
+    Table(#[from] MetaError),
+    #[error("the session is fenced")]
+    SessionFenced,
+    #[error("slab table answered {0:?}")]
+    Misfit(Box<GroupReply>),
+}
+
+async fn open_slab(
+    parts: &IngestParts,
+    session: SessionId,
+    avoid: &[NodeId],
+) -> Result<Event, OpenSlabError> {
     let view = parts.monitor.view();
-    let place = placement::place_hot(&view, avoid, parts.env.rng.u64()).map_err(|error| error.to_string())?;
+    let place = placement::place_hot(&view, avoid, parts.env.rng.u64())?;
     let group =
         GroupId::new(u16::try_from(parts.env.rng.u64() % u64::from(parts.groups)).expect("groups are u16"));
     let command = GroupCommand::OpenSlab {
         writer: parts.node,
-        session: parts.session,
+        session,
         profile: place.profile,
         holders: place.holders,
     };
     let deadline = Deadline::after(parts.env.clock.now(), OPEN_PATIENCE);
-    match parts.meta.write(group, command, deadline).await {
-        Ok(GroupReply::Slab(record)) => {
-            let spread = Spread::of(&record, &view).map_err(|error| error.to_string())?;
+    match parts.meta.write(group, command, deadline).await? {
+        GroupReply::Slab(record) => {
+            let spread = Spread::of(&record, &view)?;
             Ok(Event::Opened { record: Box::new(record), spread: Box::new(spread) })
         }
-        Ok(other) => Err(format!("slab table answered {other:?}")),
-        Err(error) => Err(error.to_string()),
+        GroupReply::SessionFenced => Err(OpenSlabError::SessionFenced),
+        other => Err(OpenSlabError::Misfit(Box::new(other))),
     }
 }

@@ -14,6 +14,7 @@ pub mod drive;
 pub mod holder;
 pub mod cluster;
 pub mod slabs;
+pub mod session;
 pub mod fetch;
 pub mod encode;
 pub mod ingest;

@@ -13,6 +13,10 @@ pub const DRIVE_EARLY_ROWS_MAX: usize = 64;
 pub const REPORT_FRAGMENTS_MAX: usize = 4096;
 /// Extent headers read at once when a drive is opened.
 pub const SCAN_READS_MAX: usize = 32;
+/// One part in so many of a drive's extents is kept for fences: each takes one extent at most.
+pub const DRIVE_FENCE_RESERVE_PARTS: u32 = 100;
+/// Extents with unreadable headers that a drive names in its status at most.
+pub const DAMAGE_EXTENTS_TOLD_MAX: usize = 16;
 /// Needles and events that wait for the writer's task at most; beyond, who hands them over waits.
 pub const INGEST_EVENTS_WAITING_MAX: usize = 1024;
 /// Slab records that a node keeps to find fragments with; at some 300 bytes each: 20 MB.
@@ -35,3 +39,5 @@ pub const SLABS_PAGE: u32 = 256;
 pub const SWEEP_SLABS_MAX: usize = 256;
 /// Alarms that are kept for status.
 pub const ALARMS_MAX: usize = 64;
+/// Sessions that are remembered as fenced in every group; one that is forgotten is fenced once more, which changes nothing.
+pub const SESSIONS_FENCED_MAX: usize = 1024;

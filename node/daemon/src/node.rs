@@ -9,6 +9,7 @@ use crate::encode::Encoder;
 use crate::fetch::{Codecs, Fetcher, ImageReader};
 use crate::holder::Holder;
 use crate::ingest::{Ingest, IngestParts};
+use crate::session::Session;
 use crate::slabs::Slabs;
 use crate::status::{DriveStatus, GroupStatus, NodeStatus, PeerStatus};
 use crate::store::{Found, Store};
@@ -30,7 +31,7 @@ use strongroom_io::Device;
 use strongroom_meta::control::{ControlCommand, ControlReply};
 use strongroom_meta::kv::OrderedKv;
 use strongroom_meta::{Meta, MetaConfig, MetaError, Timing};
-use strongroom_types::{ClusterId, Deadline, Health, NodeId, SessionId, ZoneId};
+use strongroom_types::{ClusterId, Deadline, Health, NodeId, ZoneId};
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -115,7 +116,7 @@ impl Node {
     /// See [`NodeError`].
     pub async fn start(parts: NodeParts) -> Result<Arc<Self>, NodeError> {
         let env = parts.env.clone();
-        let session = SessionId::new(env.rng.u64());
+        let session = Session::begin(env.rng.clone());
         let own =
             parts.members.iter().find(|member| member.node == parts.node).expect("a member of its cluster");
         let identity = Identity { cluster: parts.cluster, node: parts.node, zone: own.zone };
@@ -129,9 +130,10 @@ impl Node {
                 cluster: parts.cluster,
                 node: parts.node,
                 zone: own.zone,
-                session,
+                session: session.present(),
                 drives: Vec::new(),
             },
+            session: session.clone(),
             holder: holder.clone(),
             encoder: Arc::new(Encoder::new(peers.clone(), codecs.clone())),
             meta: OnceLock::new(),
@@ -169,8 +171,9 @@ impl Node {
             alarms: alarms.clone(),
             groups: parts.groups,
             policy: parts.policy,
+            mutants: parts.mutants,
         });
-        let sweeper = Sweeper::start(env.clone(), holder.clone(), slabs.clone(), parts.policy);
+        let sweeper = Sweeper::start(env.clone(), holder.clone(), slabs.clone(), parts.policy, parts.mutants);
         let image = ImageReader::new(parts.node, peers, monitor.clone(), slabs, codecs, alarms.clone());
         let fetcher = Fetcher::new(image);
         let store = Store::new(env.clone(), meta.clone(), ingest.clone(), fetcher, found.clone());
@@ -430,6 +433,7 @@ impl Credentials for OneKey {
 /// Answers peers.
 struct Dispatcher {
     pong: Pong,
+    session: Session,
     holder: Holder,
     encoder: Arc<Encoder>,
     meta: OnceLock<Arc<Meta>>,
@@ -450,7 +454,8 @@ impl Handler for Dispatcher {
         let meta = self.meta.get().cloned();
         match decoded {
             Request::Ping => {
-                let pong = Pong { drives: self.holder.states(), ..self.pong.clone() };
+                let (session, drives) = (self.session.present(), self.holder.states());
+                let pong = Pong { session, drives, ..self.pong.clone() };
                 Box::pin(futures::future::ready(Frame::response(&Response::Pong(pong), Bytes::new())))
             }
             Request::Raft { group, body } => Box::pin(ask_meta(meta, from, group, body, true)),

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use strongroom_core::mutants::{Mutant, MutantSwitch};
 use strongroom_env::Env;
 use strongroom_format::wire::message::{FragmentAddress, Free, Report};
 use strongroom_types::{Instant, SlabId, SlabRecord, SlabState};
@@ -30,14 +31,21 @@ pub struct Sweeper {
     /// Superseded fragments and when they were first seen to be.
     superseded: Mutex<BTreeMap<(SlabId, FragmentAddressKey), Instant>>,
     waiting: AtomicU64,
+    mutants: MutantSwitch,
 }
 
 type FragmentAddressKey =
     (strongroom_types::DriveId, strongroom_types::FragmentIndex, strongroom_types::Generation);
 
 impl Sweeper {
-    /// Starts sweeping.
-    pub fn start(env: Env, holder: Holder, slabs: Arc<Slabs>, policy: SlabPolicy) -> Arc<Self> {
+    /// Starts sweeping. `mutants` are deliberate faults; none outside of tests.
+    pub fn start(
+        env: Env,
+        holder: Holder,
+        slabs: Arc<Slabs>,
+        policy: SlabPolicy,
+        mutants: MutantSwitch,
+    ) -> Arc<Self> {
         let sweeper = Arc::new(Self {
             env,
             holder,
@@ -45,6 +53,7 @@ impl Sweeper {
             policy,
             superseded: Mutex::new(BTreeMap::new()),
             waiting: AtomicU64::new(0),
+            mutants,
         });
         let sweeping = sweeper.clone();
         let task = async move {
@@ -69,8 +78,13 @@ impl Sweeper {
         let (by_slab, more) = self.fragments_after(after);
         for (slab, fragments) in &by_slab {
             let Ok(Some(record)) = self.slabs.refresh(*slab).await else { continue };
-            for address in fragments.iter().filter(|address| is_superseded(&record, address)) {
-                self.free_after_grace(address).await;
+            let early = self.mutants.has(Mutant::FreeBeforeCommit)
+                && fragments.iter().any(|address| address.generation > record.generation);
+            for address in fragments {
+                let of_this = early && address.generation == record.generation;
+                if of_this || is_superseded(&record, address) {
+                    self.free_after_grace(address).await;
+                }
             }
         }
         let upto = more.then(|| by_slab.last_key_value().map(|(slab, _)| *slab)).flatten();

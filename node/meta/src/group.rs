@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_types::slab::Sealed;
 use strongroom_types::{
     Attributes, BucketClass, BucketId, Condition, ETag, Epoch, Generation, Holders, Locator, NodeId,
-    ObjectKey, Profile, SessionId, SlabId, SlabRecord, VersionId, WallTime,
+    ObjectKey, Profile, RowSequence, SessionId, SlabId, SlabRecord, VersionId, WallTime,
 };
 
 /// A change of a data group.
@@ -51,6 +51,8 @@ pub enum GroupCommand {
         slab: SlabId,
         /// The epoch that the proposer knows.
         epoch: Epoch,
+        /// From its writer, which is done with it: rows below this have locators, none at or above ever will. From others `None`.
+        given_out: Option<RowSequence>,
     },
     /// Gives a slab that is Sealing at `epoch` its length.
     CommitSeal {
@@ -81,6 +83,11 @@ pub enum GroupCommand {
         /// The slab.
         slab: SlabId,
     },
+    /// From now on no locator into a slab of this session is committed here, and no slab is opened for it. Doing it again is no change.
+    FenceSession {
+        /// The session.
+        session: SessionId,
+    },
 }
 
 /// A change of one key.
@@ -94,6 +101,8 @@ pub struct Entry {
     pub condition: Condition,
     /// The change.
     pub change: Change,
+    /// The session that wrote the slabs into which the change points; `None` where it points into none.
+    pub session: Option<SessionId>,
 }
 
 /// What becomes of a key.
@@ -149,6 +158,8 @@ pub enum GroupReply {
     NotEmpty,
     /// A later attempt to make, remove or reopen the bucket was here already; nothing changed.
     Outdated,
+    /// The writer's session is fenced here; nothing changed.
+    SessionFenced,
 }
 
 /// What came of one entry.
@@ -162,6 +173,8 @@ pub enum EntryOutcome {
     NoSuchKey,
     /// The bucket is not admitted here; nothing changed.
     NoSuchBucket,
+    /// The session that wrote the needles is fenced here; nothing changed.
+    SessionFenced,
 }
 
 /// A question to a data group.
@@ -198,6 +211,8 @@ pub enum GroupQuery {
     },
     /// One slab.
     Slab(SlabId),
+    /// How far into a slab (of any group) locators that were committed here reach, those of versions that are gone since included.
+    UsedUpto(SlabId),
     /// Slabs by id, page by page.
     Slabs {
         /// Only those after this.
@@ -223,6 +238,8 @@ pub enum GroupAnswer {
     Slab(Option<SlabRecord>),
     /// To `Slabs`.
     Slabs(Vec<SlabRecord>),
+    /// To `UsedUpto`: bytes of the slab's image, 0 where none was committed.
+    UsedUpto(u32),
     /// The bucket is not admitted here.
     NoSuchBucket,
 }

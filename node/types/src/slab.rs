@@ -1,6 +1,6 @@
 //! What the slab table says of a slab.
 
-use crate::ids::{DriveId, Epoch, Generation, NodeId, SessionId, SlabId};
+use crate::ids::{DriveId, Epoch, Generation, NodeId, RowSequence, SessionId, SlabId};
 use crate::limits::FRAGMENTS_MAX;
 use crate::profile::Profile;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,9 @@ pub struct SlabRecord {
     pub writer: NodeId,
     /// That node's session.
     pub session: SessionId,
+    /// Rows below this have locators, or may get them; none at or above ever will. Said by the writer when it was done with the slab;
+    /// `None` until then, and for good where it was fenced instead.
+    pub given_out: Option<RowSequence>,
 }
 
 impl SlabRecord {

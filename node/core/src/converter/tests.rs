@@ -43,6 +43,7 @@ fn sealed_slab(view: &ClusterView, missing: u32) -> SlabRecord {
         }),
         epoch: Epoch::new(2),
         generation: Generation::new(4),
+        given_out: None,
         profile: placed.profile,
         holders: placed.holders,
         writer: NodeId::new(100),

@@ -10,7 +10,7 @@ fn spread(profile: Profile, places: &[(u8, u64)]) -> Spread {
 
 /// Every layout of `count` fragments over up to three zones with up to three nodes each, but for the names of zones and nodes and
 /// the order of fragments, on which the definition does not depend: fuller nodes and zones come first.
-fn layouts(count: usize) -> Vec<Vec<(u8, u64)>> {
+pub(crate) fn layouts(count: usize) -> Vec<Vec<(u8, u64)>> {
     let mut layouts = Vec::new();
     let mut counts = [[0_usize; 3]; 3];
     fill(&mut counts, 0, count, &mut layouts);

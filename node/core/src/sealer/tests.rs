@@ -1,6 +1,7 @@
-use super::{Answer, DataLoss, Decision, Seal, decide};
+use super::{Answer, Attempt, DataLoss, Decision, GivenOut, Seal};
 use crate::durable::{AckRule, Spread, is_durable};
 use crate::fragment_set::FragmentSet;
+use crate::mutants::MutantSwitch;
 use strongroom_format::wire::message::SealReport;
 use strongroom_types::limits::ROWS_PER_SLAB_MAX;
 use strongroom_types::{Epoch, FragmentIndex, NodeId, Profile, RowSequence, ZoneId};
@@ -30,6 +31,12 @@ fn report(rows: u32, committed_upto: u32, bad_rows: &[u32]) -> SealReport {
     }
 }
 
+/// Decides where the locators reach behind `given_out` rows.
+fn decide(spread: &Spread, rule: AckRule, given_out: u32, answers: &[Answer]) -> Decision {
+    let given_out = GivenOut::Rows(RowSequence::new(given_out));
+    super::decide(Attempt { spread, rule, epoch: EPOCH, given_out, mutants: MutantSwitch::NONE }, answers)
+}
+
 fn seal(decision: Decision) -> Seal {
     match decision {
         Decision::Seal(seal) => seal,
@@ -44,19 +51,19 @@ fn set(fragments: &[u8]) -> FragmentSet {
 #[test]
 fn an_untouched_slab_seals_whole() {
     let answers = [(); 3].map(|()| Answer::Report(report(4, 4, &[])));
-    let seal = seal(decide(&copies(&[1, 2, 3]), AckRule::Zone, EPOCH, &answers));
+    let seal = seal(decide(&copies(&[1, 2, 3]), AckRule::Zone, 4, &answers));
     assert_eq!(
         (seal.sealed.rows, seal.sealed.len_bytes, seal.sealed.root_crc32c),
         (4, 7 * 4096, chain_of(3))
     );
     assert_eq!((seal.sealed.missing, seal.settle), (0, set(&[0, 1, 2])));
-    assert!(seal.torn_rows.is_empty() && seal.alarm.is_none());
+    assert!(seal.alarm.is_none());
 }
 
 #[test]
 fn an_empty_slab_seals_empty() {
     let answers = [(); 2].map(|()| Answer::Report(report(0, 0, &[])));
-    let seal = seal(decide(&copies(&[1, 2]), AckRule::Zone, EPOCH, &answers));
+    let seal = seal(decide(&copies(&[1, 2]), AckRule::Zone, 0, &answers));
     assert_eq!(
         (seal.sealed.rows, seal.sealed.len_bytes, seal.sealed.root_crc32c, seal.sealed.missing),
         (0, 0, 0, 0)
@@ -66,34 +73,84 @@ fn an_empty_slab_seals_empty() {
 #[test]
 fn a_short_and_a_silent_holder_are_missing() {
     let answers = [Answer::Report(report(2, 1, &[])), Answer::Silent, Answer::Report(report(3, 1, &[]))];
-    let seal = seal(decide(&copies(&[1, 2, 3]), AckRule::Zone, EPOCH, &answers));
+    let seal = seal(decide(&copies(&[1, 2, 3]), AckRule::Zone, 3, &answers));
     assert_eq!((seal.sealed.rows, seal.sealed.missing), (3, set(&[0, 1]).mask()));
     assert_eq!((seal.settle, seal.complete()), (set(&[2]), set(&[2])));
 }
 
 #[test]
+fn rows_that_nothing_points_to_are_cut_so_that_whole_holders_count_as_whole() {
+    let spread = copies(&[1, 2, 3]);
+    let answers = [3, 2, 2].map(|rows| Answer::Report(report(rows, 1, &[])));
+    let decided = seal(decide(&spread, AckRule::Zone, 2, &answers));
+    assert_eq!((decided.sealed.rows, decided.sealed.missing), (2, 0));
+    assert_eq!((decided.sealed.root_crc32c, decided.settle), (chain_of(1), set(&[0, 1, 2])));
+    // But none that a holder knows to be committed: who says how far locators reach may be wrong, and two must be before a row is cut.
+    let answers = [3, 2, 2].map(|rows| Answer::Report(report(rows, 2, &[])));
+    assert_eq!(seal(decide(&spread, AckRule::Zone, 1, &answers)).sealed.rows, 2);
+}
+
+#[test]
+fn the_reach_of_locators_in_bytes_counts_as_the_rows_that_it_touches() {
+    let spread = copies(&[1, 2, 3]);
+    let answers = [3, 3, 3].map(|rows| Answer::Report(report(rows, 0, &[])));
+    // Rows end at blocks 1, 3 and 5.
+    for (bytes, rows) in
+        [(0, 0), (1, 1), (4096, 1), (4097, 2), (3 * 4096, 2), (3 * 4096 + 1, 3), (5 * 4096, 3)]
+    {
+        let given_out = GivenOut::Bytes(bytes);
+        let attempt = Attempt {
+            spread: &spread,
+            rule: AckRule::Zone,
+            epoch: EPOCH,
+            given_out,
+            mutants: MutantSwitch::NONE,
+        };
+        let decided = seal(super::decide(attempt, &answers));
+        assert_eq!((decided.sealed.rows, decided.alarm), (rows, None), "{bytes}");
+    }
+    let given_out = GivenOut::Bytes(5 * 4096 + 1);
+    let attempt = Attempt {
+        spread: &spread,
+        rule: AckRule::Zone,
+        epoch: EPOCH,
+        given_out,
+        mutants: MutantSwitch::NONE,
+    };
+    let decided = seal(super::decide(attempt, &answers));
+    assert_eq!(
+        decided.alarm,
+        Some(DataLoss { rows: vec![RowSequence::new(3)] }),
+        "a locator behind all rows"
+    );
+}
+
+#[test]
 fn a_corrupt_row_counts_as_present_and_its_fragment_as_missing() {
-    let answers = [Answer::Report(report(3, 0, &[2])), Answer::Report(report(2, 0, &[]))];
-    let seal = seal(decide(&copies(&[1, 2]), AckRule::Zone, EPOCH, &answers));
+    let answers = [Answer::Report(report(3, 0, &[2])), Answer::Report(report(3, 0, &[]))];
+    let seal = seal(decide(&copies(&[1, 2]), AckRule::Zone, 3, &answers));
     assert_eq!(seal.sealed.rows, 3, "corrupt is not missing");
-    assert_eq!((seal.settle, seal.complete()), (set(&[0]), FragmentSet::EMPTY));
-    assert_eq!((seal.torn_rows, seal.alarm), (vec![RowSequence::new(2)], None));
+    assert_eq!((seal.settle, seal.complete()), (set(&[0, 1]), set(&[1])));
+    assert_eq!(seal.alarm, None);
 }
 
 #[test]
 fn a_committed_row_that_nobody_has_clean_raises_the_alarm_and_stays() {
     let spread = copies(&[1, 2, 3]);
     let lost = Some(DataLoss { rows: vec![RowSequence::new(1)] });
-    let bad = || Answer::Report(report(3, 2, &[1]));
-    let decided = seal(decide(&spread, AckRule::Zone, EPOCH, &[bad(), bad(), bad()]));
-    assert_eq!((decided.sealed.rows, decided.alarm), (3, lost.clone()));
-    // While someone is silent, the silent one may have it.
-    let waiting = decide(&spread, AckRule::Zone, EPOCH, &[bad(), bad(), Answer::Silent]);
-    assert_eq!(waiting, Decision::Wait { silent: set(&[2]), alarm: lost });
-    // Rows below committed_upto that are gone altogether are lost too.
-    let short = || Answer::Report(report(1, 2, &[]));
-    let decided = seal(decide(&spread, AckRule::Zone, EPOCH, &[short(), short(), short()]));
-    assert_eq!(decided.alarm, Some(DataLoss { rows: vec![RowSequence::new(1)] }));
+    // Known from the holders alone, from the locators alone.
+    for (committed_upto, given_out) in [(2, 0), (0, 2)] {
+        let bad = || Answer::Report(report(3, committed_upto, &[1]));
+        let decided = seal(decide(&spread, AckRule::Zone, given_out, &[bad(), bad(), bad()]));
+        assert_eq!((decided.sealed.rows, decided.alarm), (2, lost.clone()));
+        // While someone is silent, the silent one may have it.
+        let waiting = decide(&spread, AckRule::Zone, given_out, &[bad(), bad(), Answer::Silent]);
+        assert_eq!(waiting, Decision::Wait { silent: set(&[2]), alarm: lost.clone() });
+        // Committed rows that are gone altogether are lost too.
+        let short = || Answer::Report(report(1, committed_upto, &[]));
+        let decided = seal(decide(&spread, AckRule::Zone, given_out, &[short(), short(), short()]));
+        assert_eq!(decided.alarm, lost);
+    }
 }
 
 #[test]
@@ -103,15 +160,19 @@ fn the_chain_of_the_most_is_believed_and_a_tie_is_not_decided() {
     let mut other = report(3, 0, &[]);
     other.row_chain_crc32c[1..].fill(1);
     let other = Answer::Report(other);
-    let decided = seal(decide(&spread, AckRule::Zone, EPOCH, &[other.clone(), good(), good()]));
+    let decided = seal(decide(&spread, AckRule::Zone, 3, &[other.clone(), good(), good()]));
     assert_eq!((decided.sealed.root_crc32c, decided.sealed.missing), (chain_of(2), set(&[0]).mask()));
     assert_eq!(decided.settle, set(&[1, 2]));
-    let decided = decide(&spread, AckRule::Zone, EPOCH, &[other.clone(), good(), Answer::Silent]);
+    let decided = decide(&spread, AckRule::Zone, 3, &[other.clone(), good(), Answer::Silent]);
     assert_eq!(decided, Decision::Contested { sequence: RowSequence::new(1), silent: set(&[2]) });
     // One alone has the last row, and the others contradict it further up.
     let shorter = || Answer::Report(report(2, 0, &[]));
-    let decided = decide(&spread, AckRule::Zone, EPOCH, &[other, shorter(), shorter()]);
+    let answers = [other, shorter(), shorter()];
+    let decided = decide(&spread, AckRule::Zone, 3, &answers);
     assert_eq!(decided, Decision::Contested { sequence: RowSequence::new(1), silent: FragmentSet::EMPTY });
+    // Where nothing points to that row, the others are the most.
+    let decided = seal(decide(&spread, AckRule::Zone, 2, &answers));
+    assert_eq!((decided.sealed.root_crc32c, decided.settle), (chain_of(1), set(&[1, 2])));
 }
 
 #[test]
@@ -133,34 +194,34 @@ fn reports_that_contradict_themselves_or_another_attempt_count_as_silence() {
         let mut report = sound.clone();
         spoil(&mut report);
         let answers = [Answer::Report(sound.clone()), Answer::Report(report)];
-        let decided = seal(decide(&spread, AckRule::Zone, EPOCH, &answers));
+        let decided = seal(decide(&spread, AckRule::Zone, 2, &answers));
         assert_eq!(decided.sealed.missing, set(&[1]).mask());
     }
-    let nobody = decide(&spread, AckRule::Zone, EPOCH, &[]);
+    let nobody = decide(&spread, AckRule::Zone, 0, &[]);
     assert_eq!(nobody, Decision::Wait { silent: set(&[0, 1]), alarm: None });
 }
 
-/// Every way of having written `rows_max` rows or fewer to each holder, every silent set, every known `committed_upto`, with every
-/// single corrupt row or (`bad` false) none.
-fn exhaust(zones: &[u8], rule: AckRule, rows_max: u32, bad: bool) {
-    let spread = copies(zones);
-    let count = zones.len();
+/// Every way of having written `rows_max` rows or fewer to each holder, every silent set, every known `committed_upto`, every row that locators
+/// may reach to, with every single corrupt row or (`bad` false) none.
+fn exhaust(spread: &Spread, rule: AckRule, rows_max: u32, bad: bool) {
+    let needed = u32::from(spread.profile().data_count());
+    let count = u32::from(spread.profile().fragment_count());
     let base = rows_max + 1;
-    for code in 0..base.pow(count as u32) {
-        let held: Vec<u32> = (0..count as u32).map(|index| code / base.pow(index) % base).collect();
+    for code in 0..base.pow(count) {
+        let held: Vec<u32> = (0..count).map(|index| code / base.pow(index) % base).collect();
         let written = |row: u32| -> FragmentSet {
             (0..count as u8).filter(|index| held[usize::from(*index)] > row).map(FragmentIndex::new).collect()
         };
-        let acked = (0..rows_max).take_while(|row| is_durable(&spread, written(*row), rule)).count() as u32;
-        let corruptions = (0..count).flat_map(|index| (0..held[index]).map(move |row| (index, row)));
+        let acked = (0..rows_max).take_while(|row| is_durable(spread, written(*row), rule)).count() as u32;
+        let corruptions = (0..count as usize).flat_map(|index| (0..held[index]).map(move |row| (index, row)));
         let corruptions: Vec<Option<(usize, u32)>> =
             if bad { corruptions.map(Some).collect() } else { vec![None] };
         for silent in (0..1_u32 << count).map(FragmentSet::from_mask) {
-            let fits =
-                silent != spread.all() && spread.failures(rule).any(|failure| silent.is_subset_of(failure));
+            let fits = spread.failures(rule).any(|failure| silent.is_subset_of(failure))
+                && spread.all().without(silent).len() >= needed;
             for corruption in &corruptions {
-                for committed in [0, acked] {
-                    let answers: Vec<Answer> = (0..count)
+                for (committed, given_out) in [(0, acked), (acked, acked), (acked, 0), (0, 0)] {
+                    let answers: Vec<Answer> = (0..count as usize)
                         .map(|index| {
                             let bad = corruption.filter(|(at, _)| *at == index).map(|(_, row)| row);
                             if silent.contains(FragmentIndex::new(index as u8)) {
@@ -174,9 +235,12 @@ fn exhaust(zones: &[u8], rule: AckRule, rows_max: u32, bad: bool) {
                             }
                         })
                         .collect();
-                    let decision = decide(&spread, rule, EPOCH, &answers);
-                    let context =
-                        || format!("{zones:?} {rule:?} {held:?} {silent:?} {corruption:?}: {decision:?}");
+                    let decision = decide(spread, rule, given_out, &answers);
+                    let context = || {
+                        format!(
+                            "{spread:?} {rule:?} {held:?} {given_out} {silent:?} {corruption:?}: {decision:?}"
+                        )
+                    };
                     let seal = match &decision {
                         Decision::Wait { alarm: None, .. } => {
                             assert!(!fits, "waits without need: {}", context());
@@ -190,20 +254,25 @@ fn exhaust(zones: &[u8], rule: AckRule, rows_max: u32, bad: bool) {
                         Decision::Seal(seal) => seal,
                     };
                     assert!(fits, "guesses: {}", context());
-                    assert!(acked <= seal.sealed.rows, "an acknowledged row is cut off: {}", context());
                     let responders = spread.all().without(silent);
+                    // What some answer knows to be committed, or locators point to.
+                    let known = answers.iter().filter_map(|answer| match answer {
+                        Answer::Report(report) => Some(report.committed_upto.get()),
+                        Answer::Silent => None,
+                    });
+                    let known = known.max().unwrap_or(0).max(given_out);
+                    assert_eq!(seal.sealed.rows, known, "neither cut below nor kept above: {}", context());
                     for row in 0..seal.sealed.rows {
                         let mut clean = written(row).intersection(responders);
                         if let Some((index, _)) = corruption.filter(|(_, bad)| *bad == row) {
                             clean.remove(FragmentIndex::new(index as u8));
                         }
                         let sequence = RowSequence::new(row);
-                        let named = seal.torn_rows.contains(&sequence)
-                            || seal.alarm.as_ref().is_some_and(|alarm| alarm.rows.contains(&sequence));
-                        assert_eq!(clean.is_empty(), named, "{}", context());
+                        let named = seal.alarm.as_ref().is_some_and(|alarm| alarm.rows.contains(&sequence));
+                        assert_eq!(clean.len() < needed, named, "{}", context());
                         assert!(seal.complete().is_subset_of(clean), "complete means clean: {}", context());
                     }
-                    assert!(bad || !seal.complete().is_empty(), "{}", context());
+                    assert!(bad || known == 0 || seal.complete().len() >= needed, "{}", context());
                     assert!(
                         seal.complete().is_subset_of(seal.settle) && seal.settle.is_subset_of(responders)
                     );
@@ -215,7 +284,7 @@ fn exhaust(zones: &[u8], rule: AckRule, rows_max: u32, bad: bool) {
 
 #[test]
 fn an_acknowledged_row_survives_every_decision() {
-    let layouts: [&[u8]; 9] = [
+    let zones: [&[u8]; 9] = [
         &[1, 2],
         &[1, 2, 3],
         &[1, 1, 2],
@@ -226,21 +295,85 @@ fn an_acknowledged_row_survives_every_decision() {
         &[1, 1, 1, 2, 2],
         &[1, 2, 3, 4, 5],
     ];
-    for zones in layouts {
-        for rule in [AckRule::Zone, AckRule::ZonePlusOne] {
-            exhaust(zones, rule, 2, false);
-            exhaust(zones, rule, if zones.len() < 5 { 3 } else { 2 }, true);
+    for zones in zones {
+        for needed in 1..zones.len() as u8 {
+            let spread = coded(needed, zones);
+            for rule in [AckRule::Zone, AckRule::ZonePlusOne] {
+                exhaust(&spread, rule, 2, false);
+                exhaust(&spread, rule, if zones.len() < 5 { 3 } else { 2 }, true);
+            }
         }
     }
+}
+
+/// RS(`needed`, rest) in these zones, each fragment on a node of its own.
+fn coded(needed: u8, zones: &[u8]) -> Spread {
+    let places: Vec<_> =
+        (0..).zip(zones).map(|(node, zone)| (ZoneId::new(*zone), NodeId::new(node))).collect();
+    Spread::from_places(Profile::new(needed, zones.len() as u8 - needed).unwrap(), &places).unwrap()
+}
+
+/// Every layout of up to nine holders over up to three zones of up to three nodes, every `k`, every set of holders that a row was written to,
+/// every set of them that answers. Where more than six hold, of those who may be silent only the most: fewer silent show no less.
+#[test]
+fn an_acknowledged_row_survives_up_to_nine_holders() {
+    let (has, has_not) = (Answer::Report(report(1, 0, &[])), Answer::Report(report(0, 0, &[])));
+    let mut acknowledged = 0_u64;
+    for count in 2..=9_u8 {
+        for places in crate::durable::tests::layouts(usize::from(count)) {
+            let places: Vec<_> =
+                places.iter().map(|(zone, node)| (ZoneId::new(*zone), NodeId::new(*node))).collect();
+            for (needed, rule) in
+                (1..count).flat_map(|k| [AckRule::Zone, AckRule::ZonePlusOne].map(|rule| (k, rule)))
+            {
+                let spread =
+                    Spread::from_places(Profile::new(needed, count - needed).unwrap(), &places).unwrap();
+                let silences: Vec<FragmentSet> = match count {
+                    ..=6 => (0..1_u32 << count).map(FragmentSet::from_mask).collect(),
+                    _ => spread.failures(rule).collect(),
+                };
+                for written in (0..1_u32 << count).map(FragmentSet::from_mask) {
+                    if !is_durable(&spread, written, rule) {
+                        continue;
+                    }
+                    for silent in &silences {
+                        let answers: heapless::Vec<Answer, 9> = (0..count)
+                            .map(FragmentIndex::new)
+                            .map(|fragment| match (silent.contains(fragment), written.contains(fragment)) {
+                                (true, _) => Answer::Silent,
+                                (false, true) => has.clone(),
+                                (false, false) => has_not.clone(),
+                            })
+                            .collect();
+                        acknowledged += 1;
+                        match decide(&spread, rule, 1, &answers) {
+                            Decision::Wait { alarm, .. } => {
+                                let fits = spread.failures(rule).any(|failure| silent.is_subset_of(failure));
+                                assert!(
+                                    !fits && alarm.is_none(),
+                                    "{spread:?} {rule:?} {written:?} {silent:?}"
+                                );
+                            }
+                            Decision::Seal(seal) => {
+                                assert_eq!((seal.sealed.rows, &seal.alarm), (1, &None));
+                                assert!(seal.complete().len() >= u32::from(needed));
+                            }
+                            Decision::Contested { .. } => panic!("nobody differs"),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(acknowledged > 500_000, "{acknowledged}");
 }
 
 #[test]
 fn erasure_coded_fragments_need_k_answers() {
     // RS(2, 1) over three zones: a row that two holders show is in, a row that one shows is not.
-    let places = [1, 2, 3].map(|zone| (ZoneId::new(zone), NodeId::new(u64::from(zone))));
-    let spread = Spread::from_places(Profile::new(2, 1).unwrap(), &places).unwrap();
+    let spread = coded(2, &[1, 2, 3]);
     let rows = |rows: [u32; 3]| rows.map(|rows| Answer::Report(report(rows, 0, &[])));
-    let decided = seal(decide(&spread, AckRule::Zone, EPOCH, &rows([3, 2, 1])));
+    let decided = seal(decide(&spread, AckRule::Zone, 2, &rows([3, 2, 1])));
     assert_eq!(
         (decided.sealed.rows, decided.settle, decided.sealed.missing),
         (2, set(&[0, 1]), set(&[2]).mask())

@@ -5,7 +5,9 @@ use crate::limits::AVOIDED_NODES_MAX;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use strongroom_format::wire::message::Append;
-use strongroom_types::{Epoch, FragmentIndex, Holder, Locator, NodeId, RowSequence, SlabId, SlabRecord};
+use strongroom_types::{
+    Epoch, FragmentIndex, Holder, Locator, NodeId, RowSequence, SessionId, SlabId, SlabRecord,
+};
 
 /// The shell's name for one needle that it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +72,11 @@ pub enum Event {
     },
     /// Roll the slab that has content; later needles go to the next.
     SealAll,
+    /// This session is fenced: what is in its slabs cannot be committed any more, so they are rolled.
+    SessionOver {
+        /// The session.
+        session: SessionId,
+    },
     /// Time has passed.
     Tick,
 }
@@ -101,6 +108,8 @@ pub enum Action {
         ticket: Ticket,
         /// Where it is.
         locator: Locator,
+        /// The session that the slab belongs to: a commit of the locator names it.
+        session: SessionId,
     },
     /// A needle was given up; it may be garbage in some slab, nothing points to it.
     Failed {
@@ -117,6 +126,8 @@ pub enum Action {
         slab: SlabId,
         /// The epoch it was written at, for `BeginSeal`.
         epoch: Epoch,
+        /// Rows below this have given out locators; none at or above ever will.
+        given_out: RowSequence,
         /// Why it was rolled.
         reason: RollReason,
     },

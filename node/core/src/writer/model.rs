@@ -53,6 +53,7 @@ pub(super) fn opened(count: u64, zones: &[u8]) -> (SlabRecord, Spread) {
         holders,
         writer: NodeId::new(1),
         session: SessionId::new(1),
+        given_out: None,
     };
     (record, Spread::from_places(profile, &places).unwrap())
 }
@@ -136,10 +137,11 @@ impl World {
             Action::Send { slab, fragment, holder, append, payload } => {
                 self.check_send(slab, fragment, holder, append, payload);
             }
-            Action::Durable { ticket, locator } => {
+            Action::Durable { ticket, locator, session: _ } => {
                 let bytes = self.pending.remove(&ticket).expect("a ticket has one outcome");
                 assert!(self.outcomes.insert(ticket));
                 let slab = self.slabs.get_mut(&locator.slab).unwrap();
+                assert!(!slab.rolled, "no locator is given out after the roll");
                 let (row_offset, row) = slab.image.range(..=locator.offset_bytes).next_back().unwrap();
                 let first = (locator.offset_bytes - row_offset) as usize;
                 assert_eq!(
@@ -167,10 +169,11 @@ impl World {
                 assert!(self.pending.remove(&ticket).is_some(), "a ticket has one outcome");
                 assert!(self.outcomes.insert(ticket));
             }
-            Action::Roll { slab, epoch, reason } => {
+            Action::Roll { slab, epoch, given_out, reason } => {
                 let slab = self.slabs.get_mut(&slab).unwrap();
                 assert!(!slab.rolled, "rolled once");
                 assert_eq!(epoch, Epoch::FIRST);
+                assert_eq!(given_out.get(), slab.durable_rows, "the writer says how far its locators reach");
                 slab.rolled = true;
                 let unfit = slab.zones.iter().collect::<BTreeSet<_>>().len() < 2;
                 assert_eq!(reason == RollReason::Unfit, unfit);

@@ -82,6 +82,11 @@ impl Slab {
         self.first_row_at.is_some()
     }
 
+    /// Rows below this have given out locators.
+    pub(super) fn durable_upto(&self) -> RowSequence {
+        self.durable_upto
+    }
+
     /// Whether some row became durable.
     pub(super) fn has_durable_rows(&self) -> bool {
         self.durable_upto > RowSequence::FIRST
@@ -151,7 +156,7 @@ impl Slab {
             parts,
         };
         if mutants.has(Mutant::CommitBeforeDurable) {
-            give_out(self.record.slab, &mut row, actions);
+            give_out(&self.record, &mut row, actions);
         }
         self.rows.push_back(row);
         self.rows_len_bytes += u64::from(len_bytes);
@@ -211,7 +216,7 @@ impl Slab {
             assert_eq!(row.sequence, self.durable_upto, "rows become durable in order");
             row.durable = true;
             self.durable_upto = row.sequence.next();
-            give_out(self.record.slab, row, actions);
+            give_out(&self.record, row, actions);
             row.payload = Bytes::new();
         }
         assert!(self.durable_upto <= self.next_sequence, "only rows that were sent are durable");
@@ -275,15 +280,15 @@ impl Slab {
 }
 
 /// Tells the owners of a row's needles where they are.
-fn give_out(slab: SlabId, row: &mut Row, actions: &mut Actions) {
+fn give_out(record: &SlabRecord, row: &mut Row, actions: &mut Actions) {
     for part in row.parts.drain(..) {
         let locator = Locator {
-            slab,
+            slab: record.slab,
             offset_bytes: row.offset_bytes + part.offset_bytes,
             len_bytes: part.len_bytes,
             header_crc32c: part.header_crc32c,
             plain_len_bytes: part.plain_len_bytes,
         };
-        actions.push(Action::Durable { ticket: part.ticket, locator });
+        actions.push(Action::Durable { ticket: part.ticket, locator, session: record.session });
     }
 }

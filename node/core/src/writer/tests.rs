@@ -91,7 +91,7 @@ fn sends(actions: &[Action]) -> Vec<(SlabId, u32, usize, u32)> {
 
 fn durable(actions: &[Action]) -> Vec<(u64, Locator)> {
     let durable = |action: &Action| match action {
-        Action::Durable { ticket, locator } => Some((ticket.get(), *locator)),
+        Action::Durable { ticket, locator, .. } => Some((ticket.get(), *locator)),
         _ => None,
     };
     actions.iter().filter_map(durable).collect()

@@ -1,45 +1,171 @@
-//! One sealing attempt: ask the holders, decide, commit, tell the holders.
+//! One sealing attempt: learn where the locators end, ask the holders, decide, commit, tell the holders.
+//!
+//! Where the locators end is the writer's word if it was done with the slab ([`GroupCommand::BeginSeal`]). A writer that is gone, or was
+//! taken for gone, is fenced in every data group first; then nothing of its session can be committed any more, and the groups know.
 
 use super::{CaretakerParts, META_PATIENCE};
+use crate::limits::SESSIONS_FENCED_MAX;
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
-use strongroom_core::sealer::{self, Answer, Decision, Seal as Decided};
-use strongroom_core::{AckRule, Spread};
+use strongroom_core::sealer::{self, Answer, Attempt, Decision, GivenOut, Seal as Decided};
+use strongroom_core::{AckRule, FragmentSet, Spread};
 use strongroom_format::wire::message::{FragmentAddress, Request, Response, Seal, Settle};
-use strongroom_meta::group::{GroupCommand, GroupReply};
-use strongroom_types::{Deadline, FragmentIndex, Holder, SlabRecord};
+use strongroom_meta::MetaError;
+use strongroom_meta::group::{GroupAnswer, GroupCommand, GroupQuery, GroupReply};
+use strongroom_types::{Deadline, FragmentIndex, GroupId, Holder, Instant, SessionId, SlabId, SlabRecord};
 
 /// How long a holder may take: where a writer's run has ended it reads every row of the slab that it has.
 const SEAL_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a holder may take to cut to the agreed length.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a seal waits for silent holders before people are told.
+const WAIT_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Tries to seal a fenced slab. Where too little is known it is left as it is for the next walk.
-pub(super) async fn seal(parts: &CaretakerParts, record: SlabRecord) {
-    let spread = match Spread::of(&record, &parts.monitor.view()) {
-        Ok(spread) => spread,
-        Err(error) => return parts.alarms.raise(format!("{}: cannot be sealed: {error}", record.slab)),
-    };
-    let answers =
-        join_all(holders(&record).map(|(fragment, holder)| ask(parts, &record, fragment, holder))).await;
-    match sealer::decide(&spread, AckRule::Zone, record.epoch, &answers) {
-        Decision::Wait { silent, alarm } => {
-            tracing::info!(slab = %record.slab, ?silent, "seal waits for holders that do not answer");
-            if let Some(loss) = alarm {
-                parts
-                    .alarms
-                    .raise(format!("{}: {loss}; holders that do not answer may have them", record.slab));
-            }
-        }
-        Decision::Contested { sequence, silent } => {
-            let slab = record.slab;
-            parts.alarms.raise(format!(
-                "{slab}: holders differ at {sequence} and none is in the majority ({silent:?} silent)"
-            ));
-        }
-        Decision::Seal(decided) => commit(parts, &record, decided).await,
+/// What is remembered between attempts. All of it is a saving of work, or of alarms.
+#[derive(Default)]
+pub(super) struct Seals {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Sessions that are fenced in every group.
+    fenced: BTreeSet<SessionId>,
+    /// Slabs whose seal waits, and since when.
+    waiting: BTreeMap<SlabId, Instant>,
+}
+
+impl Seals {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
     }
+
+    /// Forgets slabs that are not being sealed any more, or not here.
+    pub(super) fn keep_only(&self, parts: &CaretakerParts, sealing: &BTreeSet<SlabId>) {
+        let mut over = Vec::new();
+        self.lock().waiting.retain(|slab, _| {
+            let stays = sealing.contains(slab);
+            if !stays {
+                over.push(*slab);
+            }
+            stays
+        });
+        over.into_iter().for_each(|slab| parts.alarms.over(&topic(slab)));
+    }
+
+    /// Tries to seal a fenced slab. Where too little is known it is left as it is for the next walk.
+    pub(super) async fn seal(&self, parts: &CaretakerParts, record: SlabRecord) {
+        let slab = record.slab;
+        let spread = match Spread::of(&record, &parts.monitor.view()) {
+            Ok(spread) => spread,
+            Err(error) => {
+                return parts.alarms.lasting(topic(slab), format!("{slab}: cannot be sealed: {error}"));
+            }
+        };
+        let given_out = match self.given_out(parts, &record).await {
+            Ok(given_out) => given_out,
+            Err(error) => {
+                tracing::debug!(%slab, %error, "it is not known yet where the locators end");
+                return self.wait(parts, slab, format!("{slab}: its seal waits for a data group: {error}"));
+            }
+        };
+        let asked = holders(&record).map(|(fragment, holder)| ask(parts, &record, fragment, holder));
+        let answers = join_all(asked).await;
+        let epoch = record.epoch;
+        let attempt =
+            Attempt { spread: &spread, rule: AckRule::Zone, epoch, given_out, mutants: parts.mutants };
+        match sealer::decide(attempt, &answers) {
+            Decision::Wait { silent, alarm: None } => {
+                tracing::info!(%slab, ?silent, "seal waits for holders that do not answer");
+                let names = names(&record, silent);
+                let words = format!(
+                    "{slab}: its seal waits, since too many holders are silent: {names}; bring one of them back"
+                );
+                self.wait(parts, slab, words);
+            }
+            Decision::Wait { silent, alarm: Some(loss) } => {
+                let names = names(&record, silent);
+                let words = format!("{slab}: {loss}; only silent holders may have them: bring {names} back");
+                parts.alarms.lasting(topic(slab), words);
+                self.lock().waiting.entry(slab).or_insert_with(|| parts.env.clock.now());
+            }
+            Decision::Contested { sequence, silent } => {
+                parts.alarms.damage(&format!(
+                    "{slab}: holders differ at {sequence} and none is in the majority ({silent:?} silent)"
+                ));
+            }
+            Decision::Seal(decided) => commit(parts, &record, decided).await,
+        }
+    }
+
+    /// Notes that the seal waits; raises the alarm where that lasts.
+    fn wait(&self, parts: &CaretakerParts, slab: SlabId, words: String) {
+        let now = parts.env.clock.now();
+        let since = *self.lock().waiting.entry(slab).or_insert(now);
+        if now.since(since) >= WAIT_PATIENCE {
+            parts.alarms.lasting(topic(slab), words);
+        }
+    }
+
+    async fn given_out(&self, parts: &CaretakerParts, record: &SlabRecord) -> Result<GivenOut, MetaError> {
+        if let Some(rows) = record.given_out {
+            return Ok(GivenOut::Rows(rows));
+        }
+        self.fence(parts, record.session).await?;
+        let groups = (0..parts.groups).map(GroupId::new);
+        let asked = groups.map(|group| async move {
+            let query = GroupQuery::UsedUpto(record.slab);
+            match parts.meta.read(group, query, deadline(parts)).await? {
+                GroupAnswer::UsedUpto(bytes) => Ok(bytes),
+                // The answer may be a peer's: another kind is its fault, and no reason to fall.
+                _ => Err(MetaError::Failed),
+            }
+        });
+        let reached = try_join_all(asked).await?;
+        Ok(GivenOut::Bytes(reached.into_iter().max().unwrap_or(0)))
+    }
+
+    async fn fence(&self, parts: &CaretakerParts, session: SessionId) -> Result<(), MetaError> {
+        if self.lock().fenced.contains(&session) {
+            return Ok(());
+        }
+        let groups = (0..parts.groups).map(GroupId::new);
+        let asked = groups.map(|group| async move {
+            let command = GroupCommand::FenceSession { session };
+            match parts.meta.write(group, command, deadline(parts)).await? {
+                GroupReply::Done => Ok(()),
+                _ => Err(MetaError::Failed),
+            }
+        });
+        try_join_all(asked).await?;
+        tracing::info!(%session, "session is fenced in every data group");
+        let mut state = self.lock();
+        if state.fenced.len() >= SESSIONS_FENCED_MAX {
+            state.fenced.pop_first();
+        }
+        state.fenced.insert(session);
+        Ok(())
+    }
+}
+
+fn topic(slab: SlabId) -> String {
+    format!("seal of {slab}")
+}
+
+fn names(record: &SlabRecord, fragments: FragmentSet) -> String {
+    let names: Vec<String> = fragments
+        .iter()
+        .filter_map(|fragment| record.holders.get(usize::from(fragment.get())))
+        .map(|holder| holder.node.to_string())
+        .collect();
+    names.join(", ")
+}
+
+fn deadline(parts: &CaretakerParts) -> Deadline {
+    Deadline::after(parts.env.clock.now(), META_PATIENCE)
 }
 
 fn holders(record: &SlabRecord) -> impl Iterator<Item = (FragmentIndex, Holder)> {
@@ -65,13 +191,12 @@ async fn ask(parts: &CaretakerParts, record: &SlabRecord, fragment: FragmentInde
 
 async fn commit(parts: &CaretakerParts, record: &SlabRecord, decided: Decided) {
     if let Some(loss) = &decided.alarm {
-        parts.alarms.raise(format!("{}: data loss: {loss}", record.slab));
+        parts.alarms.damage(&format!("{}: {loss}", record.slab));
     }
     let Decided { sealed, settle, .. } = decided;
     let (rows, root_crc32c) = (sealed.rows, sealed.root_crc32c);
     let command = GroupCommand::CommitSeal { slab: record.slab, epoch: record.epoch, sealed };
-    let deadline = Deadline::after(parts.env.clock.now(), META_PATIENCE);
-    match parts.meta.write(record.slab.group(), command, deadline).await {
+    match parts.meta.write(record.slab.group(), command, deadline(parts)).await {
         Ok(GroupReply::Slab(_)) => {}
         Ok(other) => {
             return tracing::debug!(slab = %record.slab, ?other, "slab was sealed otherwise meanwhile");

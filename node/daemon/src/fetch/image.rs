@@ -113,7 +113,7 @@ impl ImageReader {
         let verdict = verdict(slab, range.start, record.is_some(), &faults);
         if let FetchError::Damaged { .. } = &verdict {
             // Once a slab, however many objects in it are read: there is room for few alarms.
-            self.parts.alarms.raise(format!("{slab}: acknowledged bytes cannot be read, see the log"));
+            self.parts.alarms.damage(&format!("{slab}: acknowledged bytes cannot be read, see the log"));
         }
         Err(verdict)
     }

@@ -24,7 +24,7 @@ use strongroom_gateway::store::{
 use strongroom_meta::control::BucketRecord;
 use strongroom_meta::group::{Change, Entry, EntryOutcome, GroupAnswer, GroupQuery, VersionRecord};
 use strongroom_meta::{Meta, MetaError};
-use strongroom_types::{BucketClass, BucketName, Condition, Deadline, ObjectKey, VersionId};
+use strongroom_types::{BucketClass, BucketName, Condition, Deadline, ObjectKey, SessionId, VersionId};
 
 /// How long the namespace may take to answer before the client is told to try again.
 const META_PATIENCE: Duration = Duration::from_secs(10);
@@ -111,9 +111,10 @@ impl Parts {
         key: &ObjectKey,
         condition: Condition,
         change: Change,
+        session: Option<SessionId>,
     ) -> Result<(), StoreError> {
         let group = self.meta.group_of(bucket.bucket, key);
-        let entry = Entry { bucket: bucket.bucket, key: key.clone(), condition, change };
+        let entry = Entry { bucket: bucket.bucket, key: key.clone(), condition, change, session };
         match self.meta.commit(group, entry, self.deadline()).await.map_err(|error| unavailable(&error))? {
             EntryOutcome::Applied => Ok(()),
             EntryOutcome::ConditionFailed => Err(StoreError::PreconditionFailed),
@@ -122,7 +123,20 @@ impl Parts {
                 self.buckets.forget(&bucket.name);
                 Err(StoreError::NoSuchBucket(bucket.name.clone()))
             }
+            EntryOutcome::SessionFenced => {
+                if let Some(fenced) = session {
+                    self.ingest.session_over(fenced).await;
+                }
+                Err(session_fenced())
+            }
         }
+    }
+}
+
+/// What a client is told whose needles were written under a session that is over. Nothing was stored; a retry is written under the next one.
+fn session_fenced() -> StoreError {
+    StoreError::Unavailable {
+        reason: String::from("this node was taken for gone while the object was written, try again"),
     }
 }
 
@@ -202,10 +216,10 @@ impl ObjectStore for Store {
         condition: Condition,
     ) -> Result<(), StoreError> {
         let record = self.parts.buckets.resolve(bucket, false).await?;
-        match self.parts.commit(&record, key, condition.clone(), Change::Delete).await {
+        match self.parts.commit(&record, key, condition.clone(), Change::Delete, None).await {
             Err(StoreError::NoSuchBucket(_)) => {
                 let record = self.parts.buckets.resolve(bucket, true).await?;
-                self.parts.commit(&record, key, condition, Change::Delete).await
+                self.parts.commit(&record, key, condition, Change::Delete, None).await
             }
             result => result,
         }

@@ -3,8 +3,8 @@
 //! Bytes are cut into needles of at most 3 MiB; each goes to the writer as soon as it is full, and a few are on their way at once, so a request
 //! holds bounded memory whatever its length. A session that is dropped leaves garbage needles at most: nothing points to them.
 
-use super::{Store, not_ingested};
-use crate::ingest::{Encoded, IngestError};
+use super::{Store, not_ingested, session_fenced};
+use crate::ingest::{Encoded, IngestError, Stored};
 use crate::limits::PUT_NEEDLES_IN_FLIGHT_MAX;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -18,7 +18,7 @@ use strongroom_types::limits::{
     CONFIG_INLINE_LEN_BYTES_MAX, NEEDLE_HEADER_LEN_BYTES_MAX, NEEDLE_PLAIN_LEN_BYTES_MAX,
     OBJECT_LEN_BYTES_MAX,
 };
-use strongroom_types::{Attributes, BucketClass, ETag, Locator, ObjectKey, VersionId};
+use strongroom_types::{Attributes, BucketClass, ETag, Locator, ObjectKey, SessionId, VersionId};
 
 /// Tenant of everything, until tenants come.
 const TENANT: u32 = 0;
@@ -39,6 +39,7 @@ pub(super) async fn begin(store: &Store, request: PutRequest) -> Result<Box<dyn 
         pieces: 0,
         in_flight: FuturesOrdered::new(),
         locators: Vec::new(),
+        session: None,
         credits: Credited { store: store.clone(), grant: Some(grant) },
     }))
 }
@@ -74,8 +75,10 @@ struct Session {
     len_bytes: u64,
     filling: BytesMut,
     pieces: u32,
-    in_flight: FuturesOrdered<BoxFuture<'static, Result<Locator, IngestError>>>,
+    in_flight: FuturesOrdered<BoxFuture<'static, Result<Stored, IngestError>>>,
     locators: Vec<Locator>,
+    /// That of the slabs in which all needles so far are.
+    session: Option<SessionId>,
     /// Last: given back after the buffers above are gone.
     credits: Credited,
 }
@@ -129,8 +132,13 @@ impl Session {
         }
     }
 
-    fn take_locator(&mut self, done: Result<Locator, IngestError>) -> Result<(), StoreError> {
-        self.locators.push(done.map_err(|error| not_ingested(&error))?);
+    fn take_locator(&mut self, done: Result<Stored, IngestError>) -> Result<(), StoreError> {
+        let Stored { locator, session } = done.map_err(|error| not_ingested(&error))?;
+        if *self.session.get_or_insert(session) != session {
+            // A version names one session; of two the first is fenced, and the commit would be refused.
+            return Err(session_fenced());
+        }
+        self.locators.push(locator);
         Ok(())
     }
 
@@ -195,7 +203,8 @@ impl PutSession for Session {
             content,
         };
         let condition = self.request.condition.clone();
-        match parts.commit(&self.bucket, &self.request.key, condition, Change::Put(record)).await {
+        let change = Change::Put(record);
+        match parts.commit(&self.bucket, &self.request.key, condition, change, self.session).await {
             // What was known of it was old: its needles name the bucket that is gone, so they cannot become the new one's.
             Err(StoreError::NoSuchBucket(name)) if parts.buckets.resolve(&name, true).await.is_ok() => {
                 let reason = format!("bucket {name} was removed and made again meanwhile, try again");

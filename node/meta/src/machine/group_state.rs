@@ -1,4 +1,4 @@
-//! The state of a data group: keys and versions (see `namespace`), and the slab table.
+//! The state of a data group: keys and versions (see `namespace`), fenced sessions (see `session`), and the slab table.
 //!
 //! ```text
 //! 's' slab   slab record
@@ -8,6 +8,7 @@
 use super::MachineError;
 use super::list::{Listing, list};
 use super::namespace::{self, Admission, Position};
+use super::session;
 use super::slab::{self, Layout};
 use super::view::{Changes, View};
 use crate::codec::decode;
@@ -84,6 +85,9 @@ pub(crate) fn apply(
             }
             Ok(GroupReply::Committed(outcomes))
         }
+        GroupCommand::OpenSlab { session, .. } if session::is_fenced(changes, session)? => {
+            Ok(GroupReply::SessionFenced)
+        }
         GroupCommand::OpenSlab { writer, session, profile, holders } => {
             let count: u64 = changes.record("slab count", SLAB_COUNT)?.unwrap_or(0);
             // 2^48 slabs of a group: not within any disk's life.
@@ -93,8 +97,8 @@ pub(crate) fn apply(
             changes.put(slab_key(slab), &record);
             Ok(GroupReply::Slab(record))
         }
-        GroupCommand::BeginSeal { slab, epoch } => {
-            change_slab(changes, slab, |record| slab::begin_seal(record, epoch))
+        GroupCommand::BeginSeal { slab, epoch, given_out } => {
+            change_slab(changes, slab, |record| slab::begin_seal(record, epoch, given_out))
         }
         GroupCommand::CommitSeal { slab, epoch, sealed } => {
             change_slab(changes, slab, |record| slab::commit_seal(record, epoch, &sealed))
@@ -104,6 +108,10 @@ pub(crate) fn apply(
             change_slab(changes, slab, |record| slab::relayout(record, generation, layout))
         }
         GroupCommand::KillEmpty { slab } => change_slab(changes, slab, slab::kill_empty),
+        GroupCommand::FenceSession { session } => {
+            session::fence(changes, session);
+            Ok(GroupReply::Done)
+        }
     }
 }
 
@@ -130,6 +138,7 @@ pub(crate) fn query(view: &impl View, query: GroupQuery) -> Result<GroupAnswer, 
             GroupAnswer::List(list(view, &Listing { bucket, prefix, delimiter, after, limit })?)
         }
         GroupQuery::Slab(slab) => GroupAnswer::Slab(slab_record(view, slab)?),
+        GroupQuery::UsedUpto(slab) => GroupAnswer::UsedUpto(session::used_upto(view, slab)?),
         GroupQuery::Slabs { after, limit, live_only } => {
             GroupAnswer::Slabs(slabs(view, after, limit as usize, live_only)?)
         }

@@ -8,8 +8,8 @@
 //!                                                   scan of keys does not read them
 //! ```
 
-use super::MachineError;
 use super::view::{Changes, View};
+use super::{MachineError, session};
 use crate::group::{Change, Content, Entry, EntryOutcome, VersionRecord};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -188,7 +188,7 @@ pub(crate) fn commit(
     position: Position,
     entry: Entry,
 ) -> Result<EntryOutcome, MachineError> {
-    let Entry { bucket, key, condition, change } = entry;
+    let Entry { bucket, key, condition, change, session } = entry;
     let Some(Admission { class, open: true, .. }) = admission(changes, bucket)? else {
         return Ok(EntryOutcome::NoSuchBucket);
     };
@@ -200,6 +200,14 @@ pub(crate) fn commit(
     }
     if let Some(refusal) = refusal(&condition, before.as_ref().map(|before| &before.etag)) {
         return Ok(refusal);
+    }
+    if let Change::Put(VersionRecord { content: Content::Needles(locators), .. }) = &change {
+        // A proposer that names no session could not be fenced.
+        let Some(session) = session else { return Ok(EntryOutcome::SessionFenced) };
+        if session::is_fenced(changes, session)? {
+            return Ok(EntryOutcome::SessionFenced);
+        }
+        session::use_slabs(changes, locators)?;
     }
     match class {
         BucketClass::Mail => {

@@ -12,7 +12,7 @@
 use crate::group::GroupCommand;
 use strongroom_types::slab::Sealed;
 use strongroom_types::{
-    Epoch, Generation, Holders, NodeId, Profile, SessionId, SlabId, SlabRecord, SlabState,
+    Epoch, Generation, Holders, NodeId, Profile, RowSequence, SessionId, SlabId, SlabRecord, SlabState,
 };
 
 pub(crate) fn open(
@@ -31,13 +31,20 @@ pub(crate) fn open(
         holders,
         writer,
         session,
+        given_out: None,
     }
 }
 
-pub(crate) fn begin_seal(record: &SlabRecord, epoch: Epoch) -> Option<SlabRecord> {
+/// What the writer said of its rows stays.
+pub(crate) fn begin_seal(
+    record: &SlabRecord,
+    epoch: Epoch,
+    given_out: Option<RowSequence>,
+) -> Option<SlabRecord> {
     match record.state {
         SlabState::Open | SlabState::Sealing if record.epoch == epoch => {
-            Some(SlabRecord { state: SlabState::Sealing, epoch: epoch.next(), ..record.clone() })
+            let given_out = record.given_out.or(given_out);
+            Some(SlabRecord { state: SlabState::Sealing, epoch: epoch.next(), given_out, ..record.clone() })
         }
         SlabState::Open | SlabState::Sealing | SlabState::Sealed(_) | SlabState::Dead => None,
     }
@@ -106,7 +113,8 @@ pub(crate) fn malformed(command: &GroupCommand) -> Option<&'static str> {
         | GroupCommand::Commit { .. }
         | GroupCommand::BeginSeal { .. }
         | GroupCommand::CommitSeal { .. }
-        | GroupCommand::KillEmpty { .. } => None,
+        | GroupCommand::KillEmpty { .. }
+        | GroupCommand::FenceSession { .. } => None,
     }
 }
 

@@ -19,6 +19,7 @@ use strongroom_types::{
 };
 
 const GROUP: GroupId = GroupId::new(0);
+const SESSION: SessionId = SessionId::new(5);
 const BUCKET: BucketId = BucketId::new(1);
 
 fn quick() -> Timing {
@@ -45,7 +46,7 @@ fn put(name: &str, version: u128, condition: Condition) -> Entry {
         attributes: Attributes::default(),
         content: Content::Inline(Bytes::from_static(b"x")),
     };
-    Entry { bucket: BUCKET, key: key(name), condition, change: Change::Put(record) }
+    Entry { bucket: BUCKET, key: key(name), condition, change: Change::Put(record), session: Some(SESSION) }
 }
 
 async fn cluster(groups: u16, seed: u64) -> Cluster {
@@ -237,7 +238,7 @@ async fn a_change_whose_answer_was_lost_takes_effect_once() {
         panic!("a slab was expected")
     };
     cluster.lose_answers(2);
-    let seal = GroupCommand::BeginSeal { slab: slab.slab, epoch: slab.epoch };
+    let seal = GroupCommand::BeginSeal { slab: slab.slab, epoch: slab.epoch, given_out: None };
     let sealing = meta.write(GROUP, seal, cluster.deadline(10)).await.unwrap();
     assert!(matches!(sealing, GroupReply::Slab(record) if record.epoch == slab.epoch.next()));
     let asked = GroupQuery::Slabs { after: None, limit: 10, live_only: false };
@@ -255,7 +256,13 @@ async fn a_deletion_whose_answer_was_lost_does_not_delete_a_later_version() {
     let deadline = cluster.deadline(20);
     cluster.meta(leader).commit(GROUP, put("k", 1, Condition::None), deadline).await.unwrap();
     cluster.lose_answers(1);
-    let delete = Entry { bucket: BUCKET, key: key("k"), condition: Condition::None, change: Change::Delete };
+    let delete = Entry {
+        bucket: BUCKET,
+        key: key("k"),
+        condition: Condition::None,
+        change: Change::Delete,
+        session: None,
+    };
     let meta = cluster.meta(other);
     let deletion = meta.commit(GROUP, delete, deadline);
     let (writer, world) = (cluster.meta(leader), Arc::clone(&cluster.world));

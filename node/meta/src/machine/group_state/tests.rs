@@ -11,10 +11,11 @@ use bytes::Bytes;
 use std::cell::Cell;
 use strongroom_types::limits::CONFIG_VERSIONS_MAX;
 use strongroom_types::{
-    Attributes, BucketClass, BucketId, Condition, DriveId, ETag, Epoch, GroupId, Holder, NodeId, ObjectKey,
-    Profile, SessionId, SlabId, SlabRecord, VersionId, WallTime,
+    Attributes, BucketClass, BucketId, Condition, DriveId, ETag, Epoch, GroupId, Holder, Locator, NodeId,
+    ObjectKey, Profile, SessionId, SlabId, SlabRecord, VersionId, WallTime,
 };
 
+const SESSION: SessionId = SessionId::new(5);
 const MAIL: BucketId = BucketId::new(1);
 const CONFIG: BucketId = BucketId::new(2);
 
@@ -89,11 +90,17 @@ fn record(version: u128, len: usize) -> VersionRecord {
 }
 
 fn put(bucket: BucketId, name: &str, version: u128, condition: Condition) -> Entry {
-    Entry { bucket, key: key(name), condition, change: Change::Put(record(version, 1000)) }
+    Entry {
+        bucket,
+        key: key(name),
+        condition,
+        change: Change::Put(record(version, 1000)),
+        session: Some(SESSION),
+    }
 }
 
 fn delete(bucket: BucketId, name: &str, condition: Condition) -> Entry {
-    Entry { bucket, key: key(name), condition, change: Change::Delete }
+    Entry { bucket, key: key(name), condition, change: Change::Delete, session: None }
 }
 
 #[test]
@@ -111,8 +118,13 @@ fn conditions_are_decided_against_the_current_version() {
     for (condition, without, with) in table {
         for bucket in [MAIL, CONFIG] {
             for change in [Change::Put(record(9, 10)), Change::Delete] {
-                let entry =
-                    || Entry { bucket, key: key("k"), condition: condition.clone(), change: change.clone() };
+                let entry = || Entry {
+                    bucket,
+                    key: key("k"),
+                    condition: condition.clone(),
+                    change: change.clone(),
+                    session: Some(SESSION),
+                };
                 let empty = Group::new();
                 assert_eq!(empty.commit(entry()), without, "{condition:?}");
                 let full = Group::new();
@@ -283,12 +295,13 @@ fn slab_ids_carry_the_group_and_are_never_used_twice() {
 fn a_slab_changes_by_compare_and_set() {
     let group = Group::new();
     let record = open_slab(&group);
-    let seal = GroupCommand::BeginSeal { slab: record.slab, epoch: record.epoch };
+    let seal = GroupCommand::BeginSeal { slab: record.slab, epoch: record.epoch, given_out: None };
     let GroupReply::Slab(sealing) = group.apply(seal.clone()) else { panic!("sealing expected") };
     assert_eq!(sealing.epoch, Epoch::new(2));
     assert_eq!(group.apply(seal), GroupReply::SlabDiffers(sealing.clone()));
     assert_eq!(group.query(GroupQuery::Slab(record.slab)), GroupAnswer::Slab(Some(sealing)));
-    let absent = GroupCommand::BeginSeal { slab: SlabId::from_bits(999), epoch: Epoch::FIRST };
+    let absent =
+        GroupCommand::BeginSeal { slab: SlabId::from_bits(999), epoch: Epoch::FIRST, given_out: None };
     assert_eq!(group.apply(absent), GroupReply::NoSuchSlab);
 }
 
@@ -304,4 +317,74 @@ fn slabs_are_listed_page_by_page() {
     assert_eq!(page(Some(all[2]), 3), all[3..6]);
     assert_eq!(page(Some(all[5]), 3), all[6..]);
     assert!(page(None, 0).is_empty());
+}
+
+fn put_needles(name: &str, session: Option<SessionId>, locators: &[Locator]) -> Entry {
+    let content = Content::Needles(locators.to_vec());
+    let change = Change::Put(VersionRecord { content, ..record(u128::from(name.as_bytes()[0]), 1000) });
+    Entry { bucket: MAIL, key: key(name), condition: Condition::None, change, session }
+}
+
+fn needle(slab: SlabId, offset_bytes: u32, len_bytes: u32) -> Locator {
+    Locator { slab, offset_bytes, len_bytes, header_crc32c: 1, plain_len_bytes: 10 }
+}
+
+#[test]
+fn a_fenced_session_commits_no_needles_and_opens_no_slab() {
+    let group = Group::new();
+    let other = SessionId::new(6);
+    let slab = SlabId::from_bits(77);
+    assert_eq!(group.commit(put_needles("a", Some(SESSION), &[needle(slab, 0, 50)])), EntryOutcome::Applied);
+    let fence = GroupCommand::FenceSession { session: SESSION };
+    for _ in 0..2 {
+        assert_eq!(group.apply(fence.clone()), GroupReply::Done);
+    }
+    let refused = group.commit(put_needles("b", Some(SESSION), &[needle(slab, 64, 50)]));
+    assert_eq!((refused, group.current(MAIL, "b")), (EntryOutcome::SessionFenced, None));
+    let nameless = group.commit(put_needles("b", None, &[needle(slab, 64, 50)]));
+    assert_eq!(nameless, EntryOutcome::SessionFenced, "nobody could be fenced who does not say who it is");
+    let open = |session| GroupCommand::OpenSlab {
+        writer: NodeId::new(1),
+        session,
+        profile: Profile::copies(2).unwrap(),
+        holders: [1, 2]
+            .map(|node| Holder { node: NodeId::new(node), drive: DriveId::new(u128::from(node)) })
+            .into_iter()
+            .collect(),
+    };
+    assert_eq!(group.apply(open(SESSION)), GroupReply::SessionFenced);
+    // What was committed stays, deletes and inline values name no session, and other sessions go on.
+    assert!(group.current(MAIL, "a").is_some());
+    assert_eq!(group.commit(delete(MAIL, "a", Condition::None)), EntryOutcome::Applied);
+    assert_eq!(group.commit(put(MAIL, "c", 9, Condition::None)), EntryOutcome::Applied);
+    assert!(matches!(group.apply(open(other)), GroupReply::Slab(_)));
+    assert_eq!(group.commit(put_needles("d", Some(other), &[needle(slab, 64, 50)])), EntryOutcome::Applied);
+}
+
+#[test]
+fn the_reach_into_a_slab_is_the_end_of_the_last_needle_ever_committed() {
+    let group = Group::new();
+    let (slab, other) = (SlabId::from_bits(77), SlabId::from_bits(78));
+    let reach = |slab| match group.query(GroupQuery::UsedUpto(slab)) {
+        GroupAnswer::UsedUpto(bytes) => bytes,
+        answer => panic!("{answer:?}"),
+    };
+    assert_eq!(reach(slab), 0);
+    assert_eq!(
+        group.commit(put_needles("a", Some(SESSION), &[needle(slab, 4096, 50), needle(other, 0, 30)])),
+        EntryOutcome::Applied
+    );
+    assert_eq!((reach(slab), reach(other)), (4146, 30));
+    assert_eq!(group.commit(put_needles("b", Some(SESSION), &[needle(slab, 0, 50)])), EntryOutcome::Applied);
+    assert_eq!(reach(slab), 4146, "an earlier needle changes nothing");
+    // One that is refused points to nothing; one that is removed again did.
+    let exists =
+        Entry { condition: Condition::Absent, ..put_needles("a", Some(SESSION), &[needle(slab, 8192, 50)]) };
+    let again = Change::Put(VersionRecord {
+        content: Content::Needles(vec![needle(slab, 8192, 50)]),
+        ..record(99, 1000)
+    });
+    assert_eq!(group.commit(Entry { change: again, ..exists }), EntryOutcome::ConditionFailed);
+    assert_eq!(group.commit(delete(MAIL, "a", Condition::None)), EntryOutcome::Applied);
+    assert_eq!(reach(slab), 4146);
 }

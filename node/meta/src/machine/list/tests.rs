@@ -11,8 +11,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use strongroom_types::{Attributes, BucketClass, BucketId, Condition, ETag, ObjectKey, VersionId, WallTime};
+use strongroom_types::{
+    Attributes, BucketClass, BucketId, Condition, ETag, ObjectKey, SessionId, VersionId, WallTime,
+};
 
+const SESSION: SessionId = SessionId::new(5);
 const BUCKET: BucketId = BucketId::new(5);
 
 fn put(key: &str) -> Entry {
@@ -25,7 +28,13 @@ fn put(key: &str) -> Entry {
         content: Content::Needles(Vec::new()),
     };
     let key = ObjectKey::new(key).unwrap();
-    Entry { bucket: BUCKET, key, condition: Condition::None, change: Change::Put(record) }
+    Entry {
+        bucket: BUCKET,
+        key,
+        condition: Condition::None,
+        change: Change::Put(record),
+        session: Some(SESSION),
+    }
 }
 
 fn filled(keys: &BTreeSet<String>) -> MemoryKv {

@@ -4,8 +4,8 @@ use super::{Layout, begin_seal, commit_seal, malformed, open, relayout};
 use crate::group::GroupCommand;
 use strongroom_types::slab::Sealed;
 use strongroom_types::{
-    DriveId, Epoch, Generation, GroupId, Holder, Holders, NodeId, Profile, SessionId, SlabId, SlabRecord,
-    SlabState,
+    DriveId, Epoch, Generation, GroupId, Holder, Holders, NodeId, Profile, RowSequence, SessionId, SlabId,
+    SlabRecord, SlabState,
 };
 
 fn holders(count: usize) -> Holders {
@@ -47,14 +47,30 @@ fn begin_seal_needs_the_epoch_and_a_slab_that_is_not_sealed() {
         for (known, matches) in [(1, false), (2, true), (3, false)] {
             let record = SlabRecord { state: state.clone(), epoch: Epoch::new(2), ..opened() };
             let open_or_sealing = matches!(state, SlabState::Open | SlabState::Sealing);
-            let expected = (matches && open_or_sealing).then(|| SlabRecord {
-                state: SlabState::Sealing,
-                epoch: Epoch::new(3),
-                ..record.clone()
-            });
-            assert_eq!(begin_seal(&record, Epoch::new(known)), expected, "{state:?} at {known}");
+            for given_out in [None, Some(RowSequence::new(7))] {
+                let expected = (matches && open_or_sealing).then(|| SlabRecord {
+                    state: SlabState::Sealing,
+                    epoch: Epoch::new(3),
+                    given_out,
+                    ..record.clone()
+                });
+                let found = begin_seal(&record, Epoch::new(known), given_out);
+                assert_eq!(found, expected, "{state:?} at {known}");
+            }
         }
     }
+}
+
+#[test]
+fn what_the_writer_said_of_its_rows_stays() {
+    let said = begin_seal(&opened(), Epoch::FIRST, Some(RowSequence::new(7))).unwrap();
+    for later in [None, Some(RowSequence::new(9))] {
+        let again = begin_seal(&said, said.epoch, later).unwrap();
+        assert_eq!(again.given_out, Some(RowSequence::new(7)));
+    }
+    let fenced = begin_seal(&opened(), Epoch::FIRST, None).unwrap();
+    let told = begin_seal(&fenced, fenced.epoch, Some(RowSequence::new(7))).unwrap();
+    assert_eq!(told.given_out, Some(RowSequence::new(7)));
 }
 
 #[test]

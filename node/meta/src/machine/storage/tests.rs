@@ -69,7 +69,7 @@ fn admit(index: u64) -> LogEntry {
 
 fn delete(key: &str, condition: Condition) -> Entry {
     let key = ObjectKey::new(key).unwrap();
-    Entry { bucket: BucketId::new(1), key, condition, change: Change::Delete }
+    Entry { bucket: BucketId::new(1), key, condition, change: Change::Delete, session: None }
 }
 
 fn begin_open(ticket: u64, index: u64) -> LogEntry {

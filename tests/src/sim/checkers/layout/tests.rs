@@ -39,6 +39,7 @@ fn sound() -> Facts {
         holders,
         writer: NodeId::new(1),
         session: SessionId::new(1),
+        given_out: None,
     };
     facts.slabs.insert(slab, record);
     for number in 0..2_u32 {
