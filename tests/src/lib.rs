@@ -1,4 +1,6 @@
 //! Everything that tests the node as a whole. [`sim`] is the world in one process: a cluster on simulated time, network and
-//! drives, from one seed.
+//! drives, from one seed. [`faultfs`] is a fault device for real processes.
 
 pub mod sim;
+
+pub mod faultfs;
