@@ -21,7 +21,7 @@ use strongroom_gateway::{ServeParts, serve};
 use strongroom_io::Device;
 use strongroom_io::backend::BackendError;
 use strongroom_meta::Timing;
-use strongroom_meta::kv::{FjallKv, KvError, OrderedKv};
+use strongroom_meta::kv::{FjallKv, OpenError as StateError, OrderedKv};
 use threads::Threads;
 use tokio::sync::watch;
 
@@ -72,7 +72,7 @@ pub enum ProcessError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: KvError,
+        source: StateError,
     },
     /// An address cannot be listened on.
     #[error("{what} {address}: {source}")]
@@ -139,10 +139,10 @@ async fn node(config: &Config, stop: StopRule, threads: &Threads) -> Result<(), 
     )
     .await
     .map_err(|source| ProcessError::Listen { what: "peers", address: peers_address, source })?;
-    let env = Env { clock: clock.clone(), rng, spawn: spawn.clone(), net };
+    let env = Env { clock: clock.clone(), rng: rng.clone(), spawn: spawn.clone(), net };
 
     let kv: Arc<dyn OrderedKv> = Arc::new(
-        FjallKv::open(&config.state_dir)
+        FjallKv::open(&config.state_dir, rng)
             .map_err(|source| ProcessError::State { path: config.state_dir.clone(), source })?,
     );
     let node = Node::start(NodeParts {

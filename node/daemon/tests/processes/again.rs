@@ -49,7 +49,7 @@ async fn a_second_daemon_on_a_drive_or_state_folder_in_use_is_refused_and_the_fi
     let own_drive = text.replace("drive-0.img", drive.to_str().unwrap());
     std::fs::write(folder.join("same-state.toml"), own_drive).unwrap();
     let same_state = strongroom(&["node", "--config", "same-state.toml"], &folder);
-    same_state.refused_with(1, &["state", "Locked"]);
+    same_state.refused_with(1, &["state", "locked: another Strongroom process holds this state directory"]);
 
     let status = world.status(1).await;
     assert!(status.ready, "{:?}", status.not_ready_because);

@@ -1,18 +1,126 @@
-//! The store on fjall.
+//! The store on fjall, with its ledger.
+//!
+//! ```text
+//! state_dir/ledger          see `ledger`
+//! state_dir/store-<id>/     fjall; the id is the ledger's
+//! state_dir/damaged-<n>/    content that was set aside, the latest few, each with a file that says why
+//! ```
+//!
+//! **What the ledger is compared with.** Each batch carries a key of its own with its number, counted from 1. fjall keeps its
+//! journal in several files, and ends the reading of each at the first batch that does not parse, also of one that is followed by
+//! others: so the last number alone would not do. At open all numbers from the floor on must be there without a gap, up to at
+//! least what the ledger says. Numbers are removed, and the floor raised, once the journals that held them are gone, since then
+//! their batches are in tables, whose blocks have checksums.
+//!
+//! **Order of writes.** `sync` flushes the journal, writes the ledger, flushes it, then returns. So the ledger never asks for
+//! more than was flushed, and nobody was promised more than it asks for. A new store: ledger (0 batches), then the store with its
+//! id as batch 1, then ledger (1). While the ledger says 0, the store may be thrown away and made again.
+//!
+//! **What it does not see.** The whole directory, ledger and all, replaced by an older copy of itself: no witness on the same
+//! medium can. A state directory must never be restored from a copy; the cluster makes a new one.
 
-use super::{Batch, KvError, KvSnapshot, OrderedKv};
+mod journal;
+
+use super::ledger::{Entry, Ledger, sync_directory};
+use super::{Batch, Integrity, KvError, KvErrorKind, KvSnapshot, Loss, OrderedKv};
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
-use std::path::Path;
-use std::sync::Arc;
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use strongroom_env::Rng;
+
+/// The store's own keys begin with this.
+const OWN: [u8; 2] = [0xff, 0xff];
+/// Numbers that one batch removes at most; more than it adds, so that they do not pile up.
+const FORGET_EACH: u64 = 4;
+/// Batches between two looks at which journals are left.
+const LOOK_EVERY: u64 = 1024;
+/// Numbers that are read at once at open.
+const NUMBERS_PAGE: usize = 4096;
+/// Bytes of a torn end that are kept.
+const TORN_KEPT_LEN_BYTES: usize = 1 << 20;
+/// Directories that were set aside and are kept.
+const DAMAGED_KEPT: usize = 3;
+
+fn own_key(name: u8) -> Vec<u8> {
+    vec![OWN[0], OWN[1], name]
+}
+
+fn number_key(number: u64) -> Vec<u8> {
+    let mut key = own_key(b'n');
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn number_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(3..)?.try_into().ok()?))
+}
+
+/// Why a state directory cannot be used at all. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("locked: another Strongroom process holds this state directory")]
+    Locked,
+    /// It was made before there was a ledger: whether it is whole cannot be told.
+    #[error("made by a version of Strongroom that kept no ledger: what it holds cannot be taken over")]
+    Older,
+    /// It could not be read or written.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done.
+        context: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The store could not be made or opened, for another reason than damage.
+    #[error(transparent)]
+    Kv(#[from] KvError),
+}
+
+fn io_error(context: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+    move |source| OpenError::Io { context, source }
+}
 
 /// A store in a directory: one fjall database with one keyspace. Two keyspaces would break the promise of a prefix: each has
 /// its own memtable, and one may reach the disk as a table while the journal that holds the other's batches is still unsynced.
 pub struct FjallKv {
+    directory: PathBuf,
+    rng: Arc<dyn Rng>,
+    integrity: Mutex<Integrity>,
+    /// `None` where it could not be opened.
+    store: RwLock<Option<Arc<Store>>>,
+    ledger: Mutex<Option<Ledger>>,
+    failed: AtomicBool,
+    /// Holds the directory's lock.
+    _lock: File,
+}
+
+struct Store {
     database: Database,
     keyspace: Keyspace,
-    failed: AtomicBool,
+    path: PathBuf,
+    numbers: Mutex<Numbers>,
+}
+
+/// The numbers of batches.
+#[derive(Clone, Copy, Debug)]
+struct Numbers {
+    /// The last one given.
+    last: u64,
+    /// Up to this one they were removed.
+    floor: u64,
+    /// Up to this one they may be: their batches are in tables.
+    in_tables: u64,
+    /// Batches up to the first were in journals up to the second.
+    mark: Option<(u64, u64)>,
+    /// When to look at the journals again.
+    look_at: u64,
 }
 
 /// A sync failed before; the process must end and read back what is there.
@@ -20,35 +128,394 @@ pub struct FjallKv {
 #[error("an earlier sync failed")]
 struct Failed;
 
+/// A journal that was whole when the next one was made is not any more.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} does not parse at byte {at}, and another journal follows it")]
+struct Rotten {
+    path: PathBuf,
+    at: u64,
+}
+
+/// There is no store: it could not be opened, and was not set aside yet.
+#[derive(Debug, thiserror::Error)]
+#[error("the store is not open")]
+struct NotOpen;
+
 fn error(context: &'static str) -> impl FnOnce(fjall::Error) -> KvError {
-    move |source| KvError { context, source: Box::new(source) }
+    move |source| KvError { context, kind: kind_of(&source), source: Box::new(source) }
+}
+
+/// Whether an error of fjall means that bytes on the media are not what was written.
+fn kind_of(error: &fjall::Error) -> KvErrorKind {
+    let of_io = |error: &io::Error| match error.kind() {
+        // A file that must be there is not, or ends early. All else may be well another time.
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+            KvErrorKind::Damaged
+        }
+        _ => KvErrorKind::Failed,
+    };
+    match error {
+        fjall::Error::Io(error) => of_io(error),
+        fjall::Error::Storage(lsm) => {
+            match std::error::Error::source(lsm).and_then(|source| source.downcast_ref()) {
+                Some(error) => of_io(error),
+                None => KvErrorKind::Damaged,
+            }
+        }
+        fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted | fjall::Error::Locked => KvErrorKind::Failed,
+        _ => KvErrorKind::Damaged,
+    }
+}
+
+fn failed(context: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> KvError {
+    KvError { context, kind: KvErrorKind::Failed, source: Box::new(source) }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is in a state directory.
+#[derive(Default)]
+struct Contents {
+    stores: Vec<PathBuf>,
+    damaged: Vec<(u64, PathBuf)>,
+    older: bool,
+}
+
+fn contents(directory: &Path) -> io::Result<Contents> {
+    let mut contents = Contents::default();
+    for found in std::fs::read_dir(directory)? {
+        let found = found?;
+        let name = found.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with("store-") {
+            contents.stores.push(found.path());
+        } else if let Some(number) = name.strip_prefix("damaged-").and_then(|number| number.parse().ok()) {
+            contents.damaged.push((number, found.path()));
+        }
+        contents.older |= name == "keyspaces";
+    }
+    contents.stores.sort();
+    contents.damaged.sort();
+    Ok(contents)
+}
+
+fn store_path(directory: &Path, store: u128) -> PathBuf {
+    directory.join(format!("store-{store:032x}"))
 }
 
 impl FjallKv {
-    const KEYSPACE: &'static str = "meta";
-
-    /// Opens the store in `directory`, or makes it.
+    /// Opens the store in `directory`, or makes it. Where its content is damaged or gone it opens all the same, and
+    /// [`OrderedKv::integrity`] says so.
     ///
     /// # Errors
-    /// The directory cannot be read or written, is held by another process, or the journal is corrupt.
-    pub fn open(directory: &Path) -> Result<Self, KvError> {
-        // Batches stay in fjall's buffer until `sync`: a write to the kernel before that would promise nothing.
-        let database =
-            Database::builder(directory).manual_journal_persist(true).open().map_err(error("opening"))?;
-        let keyspace = database
-            .keyspace(Self::KEYSPACE, KeyspaceCreateOptions::default)
-            .map_err(error("opening the keyspace"))?;
-        let this = Self { database, keyspace, failed: AtomicBool::new(false) };
-        this.sync()?;
+    /// See [`OpenError`].
+    pub fn open(directory: &Path, rng: Arc<dyn Rng>) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(directory).map_err(io_error("making the state directory"))?;
+        let held = File::open(directory).map_err(io_error("opening the state directory"))?;
+        match held.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::Locked),
+            Err(std::fs::TryLockError::Error(source)) => {
+                return Err(OpenError::Io { context: "locking the state directory", source });
+            }
+        }
+        let found = contents(directory).map_err(io_error("reading the state directory"))?;
+        if found.older {
+            return Err(OpenError::Older);
+        }
+        let mut ledger = Ledger::open(directory).map_err(io_error("reading the ledger"))?;
+        if let Some(ledger) = &mut ledger {
+            ledger.refresh().map_err(io_error("writing the ledger"))?;
+        }
+        let entry = ledger.as_ref().map(|ledger| ledger.entry().clone());
+        let this = Self {
+            directory: directory.to_owned(),
+            rng,
+            integrity: Mutex::new(Integrity::Whole),
+            store: RwLock::new(None),
+            ledger: Mutex::new(ledger),
+            failed: AtomicBool::new(false),
+            _lock: held,
+        };
+        let begun = entry.as_ref().is_none_or(|entry| entry.synced == 0 && entry.condemned.is_none());
+        if begun && (entry.is_some() || found.stores.is_empty()) {
+            // Nothing was ever promised by it.
+            this.make().map_err(|error| match error {
+                Remake::Io(source) => OpenError::Io { context: "making the store", source },
+                Remake::Kv(error) => OpenError::Kv(error),
+            })?;
+            return Ok(this);
+        }
+        let integrity = match entry {
+            None => Integrity::Lost(Loss::NoLedger),
+            Some(entry) => this.open_and_compare(&entry)?,
+        };
+        *lock(&this.integrity) = integrity;
         Ok(this)
     }
 
-    fn check(&self, context: &'static str) -> Result<(), KvError> {
+    fn open_and_compare(&self, entry: &Entry) -> Result<Integrity, OpenError> {
+        if let Some(reason) = &entry.condemned {
+            return Ok(Integrity::Lost(Loss::Condemned { reason: reason.clone() }));
+        }
+        let path = store_path(&self.directory, entry.store);
+        if !path.join("version").try_exists().map_err(io_error("reading the state directory"))? {
+            return Ok(Integrity::Lost(Loss::OtherStore));
+        }
+        let store = match Store::open_again(&path) {
+            Ok(store) => store,
+            Err(error) if error.kind == KvErrorKind::Damaged => {
+                let reason = error.source.to_string();
+                return Ok(Integrity::Lost(Loss::Unreadable { reason }));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let integrity = match store.compare(entry) {
+            Ok(integrity) => integrity,
+            Err(error) if error.kind == KvErrorKind::Damaged => {
+                Integrity::Lost(Loss::Unreadable { reason: error.source.to_string() })
+            }
+            Err(error) => return Err(error.into()),
+        };
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(store));
+        if integrity == Integrity::Whole {
+            // What is there beyond the ledger is there for good before anybody reads it.
+            self.sync()?;
+        }
+        Ok(integrity)
+    }
+
+    /// Makes an empty store with a new ledger.
+    fn make(&self) -> Result<(), Remake> {
+        for stray in contents(&self.directory)?.stores {
+            std::fs::remove_dir_all(stray)?;
+        }
+        let id = self.rng.u128();
+        let ledger = Ledger::create(&self.directory, id)?;
+        let store = Store::open(&store_path(&self.directory, id))?;
+        sync_directory(&self.directory)?;
+        let mut batch = Batch::default();
+        batch.put(own_key(b'i'), Bytes::copy_from_slice(&id.to_be_bytes()));
+        *lock(&self.ledger) = Some(ledger);
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(store));
+        self.apply(batch)?;
+        self.sync()?;
+        *lock(&self.integrity) = Integrity::Whole;
+        Ok(())
+    }
+
+    /// Moves all stores out of the way.
+    fn move_aside(&self, reason: &str) -> io::Result<()> {
+        let found = contents(&self.directory)?;
+        let mut number = found.damaged.last().map_or(1, |(number, _)| number + 1);
+        let kept_before = DAMAGED_KEPT.saturating_sub(found.stores.len());
+        let excess = found.damaged.len().saturating_sub(kept_before);
+        for (_, path) in &found.damaged[..excess] {
+            tracing::warn!(path = %path.display(), "removing the oldest damaged state");
+            std::fs::remove_dir_all(path)?;
+        }
+        for path in found.stores {
+            let to = self.directory.join(format!("damaged-{number}"));
+            tracing::warn!(from = %path.display(), to = %to.display(), reason, "state is set aside");
+            // For people; that it could not be written changes nothing.
+            let _ = std::fs::write(path.join("why.txt"), reason);
+            std::fs::rename(&path, &to)?;
+            number += 1;
+        }
+        sync_directory(&self.directory)
+    }
+
+    fn store(&self, context: &'static str) -> Result<Arc<Store>, KvError> {
         if self.failed.load(Ordering::Acquire) {
-            return Err(KvError { context, source: Box::new(Failed) });
+            return Err(failed(context, Failed));
+        }
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
+        store.ok_or_else(|| failed(context, NotOpen))
+    }
+
+    fn sync_store(&self, store: &Store) -> Result<(), KvError> {
+        let mut ledger = lock(&self.ledger);
+        let ledger = ledger.as_mut().ok_or_else(|| failed("sync", NotOpen))?;
+        let last = lock(&store.numbers).last;
+        let before = ledger.entry().clone();
+        if before.synced >= last {
+            return Ok(());
+        }
+        store.database.persist(PersistMode::SyncAll).map_err(error("sync"))?;
+        ledger
+            .write(Entry { synced: last, ..before })
+            .map_err(|source| failed("writing the ledger", source))?;
+        store.look_at_journals(last).map_err(|source| failed("reading the state directory", source))
+    }
+}
+
+/// Why an empty store could not be made.
+enum Remake {
+    Io(io::Error),
+    Kv(KvError),
+}
+
+impl From<io::Error> for Remake {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<KvError> for Remake {
+    fn from(error: KvError) -> Self {
+        Self::Kv(error)
+    }
+}
+
+impl Store {
+    const KEYSPACE: &'static str = "meta";
+
+    fn open(path: &Path) -> Result<Self, KvError> {
+        // Batches stay in fjall's buffer until `sync`: a write to the kernel before that would promise nothing.
+        let database = Database::builder(path)
+            .manual_journal_persist(true)
+            .journal_compression(CompressionType::None)
+            .open()
+            .map_err(error("opening"))?;
+        let keyspace = database
+            .keyspace(Self::KEYSPACE, KeyspaceCreateOptions::default)
+            .map_err(error("opening the keyspace"))?;
+        let numbers = Numbers { last: 0, floor: 0, in_tables: 0, mark: None, look_at: 0 };
+        Ok(Self { database, keyspace, path: path.to_owned(), numbers: Mutex::new(numbers) })
+    }
+
+    /// Opens what is there; see `journal`.
+    fn open_again(path: &Path) -> Result<Self, KvError> {
+        let looked = |source| failed("reading the journal", source);
+        let mut found = journals(path).map_err(looked)?;
+        let active = found.pop();
+        let mut sequence = None;
+        for (_, sealed) in found {
+            let whole = journal::inspect(&sealed, &mut sequence).map_err(looked)?;
+            if !whole.blank_after {
+                let source = Box::new(Rotten { path: sealed, at: whole.len_bytes });
+                return Err(KvError { context: "opening", kind: KvErrorKind::Damaged, source });
+            }
+        }
+        if let Some((_, active)) = active {
+            let whole = journal::inspect(&active, &mut sequence).map_err(looked)?;
+            if !whole.blank_after {
+                cut(&active, whole.len_bytes).map_err(|source| failed("cutting the journal", source))?;
+            }
+        }
+        Self::open(path)
+    }
+
+    /// Compares what is there with what the ledger says, and goes on counting from there.
+    fn compare(&self, entry: &Entry) -> Result<Integrity, KvError> {
+        let id = self.keyspace.get(own_key(b'i')).map_err(error("reading the store's id"))?;
+        let floor = self.keyspace.get(own_key(b'f')).map_err(error("reading the floor"))?;
+        let floor = match floor.as_deref().map(<[u8; 8]>::try_from) {
+            None => 0,
+            Some(Ok(bytes)) => u64::from_be_bytes(bytes),
+            Some(Err(_)) => return Ok(Integrity::Lost(Loss::OtherStore)),
+        };
+        let mut last = floor;
+        let (mut start, end) = (number_key(floor + 1), own_key(b'n' + 1));
+        loop {
+            let page =
+                collect(self.keyspace.range(start.clone()..end.clone()), NUMBERS_PAGE, "reading numbers")?;
+            for (key, _) in &page {
+                if number_of(key) != Some(last + 1) {
+                    return Ok(Integrity::Lost(Loss::Gap { batch: last + 1 }));
+                }
+                last += 1;
+            }
+            if page.len() < NUMBERS_PAGE {
+                break;
+            }
+            start = number_key(last + 1);
+        }
+        if last < entry.synced {
+            return Ok(Integrity::Lost(Loss::Behind { recorded: entry.synced, found: last }));
+        }
+        if id.as_deref() != Some(&entry.store.to_be_bytes()[..]) {
+            return Ok(Integrity::Lost(Loss::OtherStore));
+        }
+        *lock(&self.numbers) = Numbers { last, floor, in_tables: floor, mark: None, look_at: last };
+        Ok(Integrity::Whole)
+    }
+
+    /// Finds out, now and then, which batches are in tables for certain. `synced` are on the media.
+    fn look_at_journals(&self, synced: u64) -> io::Result<()> {
+        if lock(&self.numbers).look_at > synced {
+            return Ok(());
+        }
+        let found = journals(&self.path)?;
+        let mut numbers = lock(&self.numbers);
+        numbers.look_at = synced + LOOK_EVERY;
+        let (Some((lowest, _)), Some((highest, _))) = (found.first(), found.last()) else { return Ok(()) };
+        match numbers.mark {
+            // A journal is removed only when all that it held is in tables.
+            Some((upto, journal)) if *lowest > journal => {
+                numbers.in_tables = upto;
+                numbers.mark = Some((synced, *highest));
+            }
+            Some(_) => {}
+            None => numbers.mark = Some((synced, *highest)),
         }
         Ok(())
     }
+
+    fn apply(&self, batch: Batch) -> Result<(), KvError> {
+        // fjall gives all changes of a batch one sequence number, so two changes of one key would be undefined.
+        let mut last: std::collections::BTreeMap<Vec<u8>, Option<Bytes>> = std::collections::BTreeMap::new();
+        last.extend(batch.changes);
+        let mut write = self.database.batch();
+        for (key, value) in last {
+            match value {
+                Some(value) => write.insert(&self.keyspace, key, &value[..]),
+                None => write.remove(&self.keyspace, key),
+            }
+        }
+        // Held until it is in the journal, so that numbers lie there in order.
+        let mut numbers = lock(&self.numbers);
+        let number = numbers.last + 1;
+        write.insert(&self.keyspace, number_key(number), []);
+        let floor = numbers.in_tables.min(numbers.floor + FORGET_EACH);
+        if floor > numbers.floor {
+            for gone in numbers.floor + 1..=floor {
+                write.remove(&self.keyspace, number_key(gone));
+            }
+            write.insert(&self.keyspace, own_key(b'f'), floor.to_be_bytes());
+        }
+        write.commit().map_err(error("apply"))?;
+        (numbers.last, numbers.floor) = (number, floor);
+        Ok(())
+    }
+}
+
+/// Cuts the end of a journal off, and keeps a part of it for people: it may be all that is left to look at.
+fn cut(journal: &Path, len_bytes: u64) -> io::Result<()> {
+    tracing::warn!(path = %journal.display(), len_bytes, "the journal's end is not whole, and is cut off");
+    let file = File::options().read(true).write(true).open(journal)?;
+    let mut end = vec![0; TORN_KEPT_LEN_BYTES];
+    let got = file.read_at(&mut end, len_bytes)?;
+    std::fs::write(journal.with_extension("torn"), &end[..got])?;
+    file.set_len(len_bytes)?;
+    file.sync_all()
+}
+
+/// The journals of a fjall database by their numbers, ascending; the last one is written.
+fn journals(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        let number =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".jnl"));
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            found.push((number, path));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn collect(
@@ -67,52 +534,70 @@ fn collect(
 
 impl OrderedKv for FjallKv {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
-        self.check("get")?;
-        let value = self.keyspace.get(key).map_err(error("get"))?;
+        let value = self.store("get")?.keyspace.get(key).map_err(error("get"))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, KvError> {
-        self.check("range")?;
+        let store = self.store("range")?;
         if start >= end {
             return Ok(Vec::new());
         }
-        collect(self.keyspace.range(start..end), limit, "range")
+        collect(store.keyspace.range(start..end), limit, "range")
     }
 
     fn range_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, KvError> {
-        self.check("range")?;
+        let store = self.store("range")?;
         if start >= end {
             return Ok(Vec::new());
         }
-        collect(self.keyspace.range(start..end).rev(), limit, "range")
+        collect(store.keyspace.range(start..end).rev(), limit, "range")
     }
 
     fn apply(&self, batch: Batch) -> Result<(), KvError> {
-        self.check("apply")?;
-        // fjall gives all changes of a batch one sequence number, so two changes of one key would be undefined.
-        let mut last: std::collections::BTreeMap<Vec<u8>, Option<Bytes>> = std::collections::BTreeMap::new();
-        last.extend(batch.changes);
-        let mut write = self.database.batch();
-        for (key, value) in last {
-            match value {
-                Some(value) => write.insert(&self.keyspace, key, &value[..]),
-                None => write.remove(&self.keyspace, key),
-            }
-        }
-        write.commit().map_err(error("apply"))
+        self.store("apply")?.apply(batch)
     }
 
     fn sync(&self) -> Result<(), KvError> {
-        self.check("sync")?;
-        self.database.persist(PersistMode::SyncAll).map_err(|source| {
-            self.failed.store(true, Ordering::Release);
-            error("sync")(source)
-        })
+        let store = self.store("sync")?;
+        self.sync_store(&store).inspect_err(|_| self.failed.store(true, Ordering::Release))
     }
 
     fn snapshot(&self) -> Arc<dyn KvSnapshot> {
-        Arc::new(FjallSnapshot { snapshot: self.database.snapshot(), keyspace: self.keyspace.clone() })
+        match self.store("snapshot") {
+            Ok(store) => Arc::new(FjallSnapshot {
+                snapshot: store.database.snapshot(),
+                keyspace: store.keyspace.clone(),
+            }),
+            Err(_) => Arc::new(NoSnapshot),
+        }
+    }
+
+    fn integrity(&self) -> Integrity {
+        lock(&self.integrity).clone()
+    }
+
+    fn condemn(&self, reason: &str) -> Result<(), KvError> {
+        let mut ledger = lock(&self.ledger);
+        let Some(ledger) = ledger.as_mut() else { return Ok(()) };
+        let entry = Entry { condemned: Some(reason.to_owned()), ..ledger.entry().clone() };
+        ledger.write(entry).map_err(|source| failed("writing the ledger", source))
+    }
+
+    fn set_aside(&self, reason: &str) -> Result<(), KvError> {
+        // First of all: what a thread of the old store still writes must not find its directory again.
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let moved = self.move_aside(reason).map_err(Remake::Io).and_then(|()| {
+            self.failed.store(false, Ordering::Release);
+            self.make()
+        });
+        moved.map_err(|error| {
+            self.failed.store(true, Ordering::Release);
+            match error {
+                Remake::Io(source) => failed("setting the state aside", source),
+                Remake::Kv(error) => error,
+            }
+        })
     }
 }
 
@@ -134,3 +619,19 @@ impl KvSnapshot for FjallSnapshot {
         collect(self.snapshot.range(&self.keyspace, start..end), limit, "range of a snapshot")
     }
 }
+
+/// A view of a store that is not open.
+struct NoSnapshot;
+
+impl KvSnapshot for NoSnapshot {
+    fn get(&self, _: &[u8]) -> Result<Option<Bytes>, KvError> {
+        Err(failed("get from a snapshot", NotOpen))
+    }
+
+    fn range(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Bytes, Bytes)>, KvError> {
+        Err(failed("range of a snapshot", NotOpen))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The store in memory, with a model of durability: for tests and the simulator.
 
-use super::{Batch, KvError, KvSnapshot, OrderedKv};
+use super::{Batch, Integrity, KvError, KvErrorKind, KvSnapshot, Loss, OrderedKv};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -31,6 +31,19 @@ struct Media {
     session: u64,
     /// Whether the next sync is to fail.
     fail_sync: bool,
+    /// Batches in the map.
+    batches: u64,
+    /// What stands for the ledger's file; `None` where there never was one, or it is gone.
+    ledger: Option<Ledger>,
+    /// Why content was set aside, each time.
+    set_aside: Vec<String>,
+}
+
+/// See `ledger`.
+#[derive(Clone, Default)]
+struct Ledger {
+    synced: u64,
+    condemned: Option<String>,
 }
 
 impl MemoryMedia {
@@ -70,6 +83,25 @@ impl MemoryMedia {
         *media = Media { session: media.session + 1, ..Media::default() };
     }
 
+    /// The ledger is gone, the store is not. Stores on this media fail from now on.
+    pub fn lose_ledger(&self) {
+        let mut media = self.lock();
+        media.ledger = None;
+        media.session += 1;
+    }
+
+    /// Whether this value of this key would be there after a power cut.
+    pub fn is_durable(&self, key: &[u8], value: &[u8]) -> bool {
+        let media = self.lock();
+        let touched = media.unsynced.iter().flatten().any(|(changed, _)| changed == key);
+        !touched && media.map.get(key).is_some_and(|found| found == value)
+    }
+
+    /// Why content was set aside, each time that it was.
+    pub fn set_aside_reasons(&self) -> Vec<String> {
+        self.lock().set_aside.clone()
+    }
+
     /// Batches that a power cut could take.
     pub fn unsynced_count(&self) -> usize {
         self.lock().unsynced.len()
@@ -105,12 +137,28 @@ impl MemoryMedia {
 impl Media {
     /// Takes batches back, the last first.
     fn undo(&mut self, batches: Vec<Undo>) {
+        self.batches -= batches.len() as u64;
         let map = Arc::make_mut(&mut self.map);
         for (key, before) in batches.into_iter().rev().flat_map(|batch| batch.into_iter().rev()) {
             match before {
                 Some(value) => map.insert(key, value),
                 None => map.remove(&key),
             };
+        }
+    }
+
+    /// What a comparison of store and ledger finds at open.
+    fn compare(&self) -> Integrity {
+        match &self.ledger {
+            None if self.map.is_empty() => Integrity::Whole,
+            None => Integrity::Lost(Loss::NoLedger),
+            Some(Ledger { condemned: Some(reason), .. }) => {
+                Integrity::Lost(Loss::Condemned { reason: reason.clone() })
+            }
+            Some(ledger) if ledger.synced > self.batches => {
+                Integrity::Lost(Loss::Behind { recorded: ledger.synced, found: self.batches })
+            }
+            Some(_) => Integrity::Whole,
         }
     }
 
@@ -135,6 +183,7 @@ fn mix(seed: u64) -> u64 {
 pub struct MemoryKv {
     media: MemoryMedia,
     session: u64,
+    integrity: Mutex<Integrity>,
 }
 
 /// Why a [`MemoryKv`] refused.
@@ -152,8 +201,15 @@ impl MemoryKv {
         let mut inner = media.lock();
         inner.session += 1;
         let session = inner.session;
+        let integrity = inner.compare();
+        if integrity == Integrity::Whole {
+            // As fjall's does: what is there is there for good before anybody reads it.
+            inner.settle();
+            let synced = inner.batches;
+            inner.ledger.get_or_insert_default().synced = synced;
+        }
         drop(inner);
-        Self { media: media.clone(), session }
+        Self { media: media.clone(), session, integrity: Mutex::new(integrity) }
     }
 
     /// See [`MemoryMedia::power_cut`].
@@ -164,7 +220,7 @@ impl MemoryKv {
     fn lock(&self, context: &'static str) -> Result<MutexGuard<'_, Media>, KvError> {
         let media = self.media.lock();
         if media.session != self.session {
-            return Err(KvError { context, source: Box::new(MemoryError::Stale) });
+            return Err(KvError { context, kind: KvErrorKind::Failed, source: Box::new(MemoryError::Stale) });
         }
         Ok(media)
     }
@@ -215,6 +271,7 @@ impl OrderedKv for MemoryKv {
             undo.push((key, before));
         }
         media.unsynced.push(undo);
+        media.batches += 1;
         Ok(())
     }
 
@@ -223,14 +280,39 @@ impl OrderedKv for MemoryKv {
         if media.fail_sync {
             media.fail_sync = false;
             media.session += 1;
-            return Err(KvError { context: "sync", source: Box::new(MemoryError::SyncFailed) });
+            let source = Box::new(MemoryError::SyncFailed);
+            return Err(KvError { context: "sync", kind: KvErrorKind::Failed, source });
         }
         media.settle();
+        let synced = media.batches;
+        if let Some(ledger) = &mut media.ledger {
+            ledger.synced = ledger.synced.max(synced);
+        }
         Ok(())
     }
 
     fn snapshot(&self) -> Arc<dyn KvSnapshot> {
         Arc::new(MemorySnapshot { map: Arc::clone(&self.media.lock().map) })
+    }
+
+    fn integrity(&self) -> Integrity {
+        self.integrity.lock().expect("no holder of this lock panics").clone()
+    }
+
+    fn condemn(&self, reason: &str) -> Result<(), KvError> {
+        let mut media = self.lock("condemning")?;
+        media.ledger.get_or_insert_default().condemned = Some(reason.to_owned());
+        Ok(())
+    }
+
+    fn set_aside(&self, reason: &str) -> Result<(), KvError> {
+        let mut media = self.lock("setting aside")?;
+        let mut set_aside = std::mem::take(&mut media.set_aside);
+        set_aside.push(reason.to_owned());
+        let (session, ledger) = (media.session, Some(Ledger::default()));
+        *media = Media { session, ledger, set_aside, ..Media::default() };
+        *self.integrity.lock().expect("no holder of this lock panics") = Integrity::Whole;
+        Ok(())
     }
 }
 

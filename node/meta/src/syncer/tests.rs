@@ -1,7 +1,7 @@
 //! Waiters share a sync, and a failure is for ever.
 
 use super::Syncer;
-use crate::kv::{Batch, KvError, KvSnapshot, MemoryKv, MemoryMedia, OrderedKv};
+use crate::kv::{Batch, Integrity, KvError, KvSnapshot, MemoryKv, MemoryMedia, OrderedKv};
 use crate::testing::env_alone;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -31,6 +31,15 @@ impl OrderedKv for Counting {
     }
     fn snapshot(&self) -> Arc<dyn KvSnapshot> {
         self.kv.snapshot()
+    }
+    fn integrity(&self) -> Integrity {
+        self.kv.integrity()
+    }
+    fn condemn(&self, reason: &str) -> Result<(), KvError> {
+        self.kv.condemn(reason)
+    }
+    fn set_aside(&self, reason: &str) -> Result<(), KvError> {
+        self.kv.set_aside(reason)
     }
 }
 

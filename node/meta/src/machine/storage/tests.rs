@@ -43,7 +43,9 @@ struct OnFjall;
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for OnFjall {
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError> {
         let directory = tempfile::tempdir().unwrap();
-        let (log, machine) = stores(Arc::new(FjallKv::open(directory.path()).unwrap()));
+        let (log, machine) = stores(Arc::new(
+            FjallKv::open(directory.path(), Arc::new(crate::testing::TestRng::new(1))).unwrap(),
+        ));
         Ok((directory, log, machine))
     }
 }
