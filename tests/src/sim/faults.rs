@@ -1,13 +1,20 @@
 //! What goes wrong when: a schedule from the seed that stays within what Strongroom promises to survive.
 //!
-//! Episodes follow each other, each harming nodes of one zone, in any way at all but one: bytes on media are harmed in one
-//! zone of a run only, so that no second loss can meet a first one that is not repaired yet. Between episodes everything is
-//! back, if only for a moment. Power may also fail everywhere at once, since what was acknowledged is on stable media.
+//! [`episodes`] are the kinds of misfortune; [`atlas`] knows the promise and says which of them may meet. Several tracks of episodes are drawn from
+//! the seed; one that the atlas does not admit is dropped for another a little later.
 
+pub mod atlas;
+pub mod episodes;
+pub mod text;
+
+use self::atlas::Atlas;
+use self::episodes::Scene;
 use super::draws::Draws;
 use super::drives::DriveWeather;
 use super::net::Weather;
-use super::world::End;
+use super::system::Shape;
+use super::world::{End, World};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use strongroom_types::{NodeId, ZoneId};
 
@@ -16,24 +23,74 @@ use strongroom_types::{NodeId, ZoneId};
 pub enum Event {
     /// A node ends.
     Kill(NodeId, End),
+    /// A node ends once its tasks were polled so many times more, in this life or the next.
+    KillAtPoll(NodeId, u64, End),
+    /// It does not any more.
+    Disarm(NodeId),
     /// A node that is down starts.
     Boot(NodeId),
+    /// A node's process stands still.
+    Pause(NodeId),
+    /// It goes on.
+    Resume(NodeId),
     /// A zone is cut off.
     CutZone(ZoneId),
     /// Nothing gets from one node to another.
     Cut(NodeId, NodeId),
-    /// All cuts are mended.
+    /// What gets in or out of a zone takes so much longer.
+    SlowZone(ZoneId, Duration),
+    /// A node takes requests and answers none.
+    Mute(NodeId),
+    /// All cuts are mended, no zone is slow, nobody is mute.
     Mend,
     /// The network's weather changes.
     Weather(Weather),
     /// A drive's weather changes.
     DriveWeather(NodeId, usize, DriveWeather),
-    /// A drive is replaced by an empty one; its node is down then.
+    /// A drive is replaced by an empty one, its node being down.
     Erase(NodeId, usize),
+    /// What is on a drive now is remembered.
+    Remember(NodeId, usize),
+    /// A drive is again what was remembered of it, its node being down.
+    Revert(NodeId, usize),
     /// Bits of a drive rot: how many bytes, at places drawn from this.
     Rot(NodeId, usize, u32, u64),
+    /// A node loses its state directory, being down.
+    EraseState(NodeId),
+    /// A node's state directory loses so many of the last batches that were synced, the node being down.
+    RollBackState(NodeId, usize),
     /// A node's calendar jumps.
     Skew(NodeId, i64),
+    /// A node's monotonic clock runs so many millionths too fast, or too slow if negative.
+    Drift(NodeId, i32),
+}
+
+impl Event {
+    /// The node whose media it harms.
+    pub fn harms(self) -> Option<NodeId> {
+        match self {
+            Self::DriveWeather(node, _, weather) if weather.harms() => Some(node),
+            Self::Erase(node, _) | Self::Revert(node, _) | Self::Rot(node, ..) => Some(node),
+            Self::Kill(..)
+            | Self::KillAtPoll(..)
+            | Self::Disarm(_)
+            | Self::Boot(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::CutZone(_)
+            | Self::Cut(..)
+            | Self::SlowZone(..)
+            | Self::Mute(_)
+            | Self::Mend
+            | Self::Weather(_)
+            | Self::DriveWeather(..)
+            | Self::Remember(..)
+            | Self::EraseState(_)
+            | Self::RollBackState(..)
+            | Self::Skew(..)
+            | Self::Drift(..) => None,
+        }
+    }
 }
 
 /// When what happens, in order.
@@ -47,167 +104,61 @@ pub struct Schedule {
 #[derive(Clone, Debug)]
 pub struct Targets {
     /// The nodes with their zones.
-    pub nodes: Vec<(NodeId, ZoneId)>,
+    pub nodes: BTreeMap<NodeId, ZoneId>,
     /// Drives of each node.
     pub drives_per_node: usize,
     /// Whether bytes on media are harmed too.
     pub media: bool,
+    /// Whether state directories are harmed too.
+    pub state: bool,
 }
 
 impl Targets {
-    fn zones(&self) -> Vec<ZoneId> {
-        let mut zones: Vec<ZoneId> = self.nodes.iter().map(|(_, zone)| *zone).collect();
+    /// What there is in a world that was furnished for a system of this shape.
+    pub fn of_world(world: &World, shape: &Shape) -> Self {
+        let nodes: BTreeMap<NodeId, ZoneId> = world.nodes().into_iter().collect();
+        let drives_per_node = nodes.keys().map(|node| world.drives(*node).len()).min().unwrap_or(0);
+        let (media, state) = (shape.survives_media_faults, shape.survives_state_faults);
+        Self { nodes, drives_per_node, media, state }
+    }
+
+    /// All zones.
+    pub fn zones(&self) -> Vec<ZoneId> {
+        let mut zones: Vec<ZoneId> = self.nodes.values().copied().collect();
         zones.sort_unstable();
         zones.dedup();
         zones
     }
 
-    fn of(&self, zone: ZoneId) -> Vec<NodeId> {
-        self.nodes.iter().filter(|(_, of)| *of == zone).map(|(node, _)| *node).collect()
+    /// The nodes of a zone.
+    pub fn of(&self, zone: ZoneId) -> Vec<NodeId> {
+        self.nodes.iter().filter(|(_, of)| **of == zone).map(|(node, _)| *node).collect()
     }
 }
 
-/// What an episode is.
-#[derive(Clone, Copy, Debug)]
-enum Episode {
-    OneNodeDown,
-    OneNodeFlaps,
-    ZoneDown,
-    ZoneCut,
-    OneWayCut,
-    FoulNetwork,
-    ClockJump,
-    PowerFailsEverywhere,
-    SickDrive,
-    DeadDrive,
-    ErasedDrive,
-    Rot,
-}
-
-const USUAL: [Episode; 9] = [
-    Episode::OneNodeDown,
-    Episode::OneNodeDown,
-    Episode::OneNodeFlaps,
-    Episode::ZoneDown,
-    Episode::ZoneCut,
-    Episode::OneWayCut,
-    Episode::FoulNetwork,
-    Episode::ClockJump,
-    Episode::PowerFailsEverywhere,
-];
-const MEDIA: [Episode; 4] = [Episode::SickDrive, Episode::DeadDrive, Episode::ErasedDrive, Episode::Rot];
-
+/// Episodes that may go on at once.
+const TRACKS: usize = 2;
 const LASTS: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(12);
-const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_secs(6);
-const SICK: DriveWeather = DriveWeather {
-    read_error: 30_000,
-    write_error: 20_000,
-    lost_write: 10_000,
-    misdirected: 5_000,
-    rot: 10_000,
-    slow: 50_000,
-    dead: false,
-};
+const BETWEEN: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_secs(6);
 
 /// Draws a schedule that fills `span`.
 pub fn draw(draws: &mut Draws, targets: &Targets, span: Duration) -> Schedule {
-    let zones = targets.zones();
-    let media_zone = *draws.pick(&zones);
+    let mut atlas = Atlas::new(&targets.nodes, *draws.pick(&targets.zones()));
     let mut schedule = Schedule::default();
-    let mut at = draws.duration(PAUSE);
-    while at < span {
-        let lasts = draws.duration(LASTS);
-        let (zone, episode) = if targets.media && targets.drives_per_node > 0 && draws.chance(300_000) {
-            (media_zone, *draws.pick(&MEDIA))
-        } else {
-            (*draws.pick(&zones), *draws.pick(&USUAL))
-        };
-        play(draws, targets, &mut schedule.events, zone, episode, at, lasts);
-        at += lasts + draws.duration(PAUSE);
+    for _ in 0..TRACKS {
+        let mut at = draws.duration(BETWEEN);
+        while at < span {
+            let lasts = draws.duration(LASTS);
+            let scene = Scene::draw(draws, targets, atlas.harmed_zone(), at, lasts);
+            if atlas.admit(scene.toll(), scene.span()).is_ok() {
+                scene.play(draws, targets, &mut schedule.events);
+                at = scene.span().end;
+            }
+            at += draws.duration(BETWEEN);
+        }
     }
     schedule.events.sort_by_key(|(at, _)| *at);
     schedule
-}
-
-fn play(
-    draws: &mut Draws,
-    targets: &Targets,
-    events: &mut Vec<(Duration, Event)>,
-    zone: ZoneId,
-    episode: Episode,
-    at: Duration,
-    lasts: Duration,
-) {
-    let members = targets.of(zone);
-    let node = *draws.pick(&members);
-    let end = if draws.chance(500_000) { End::PowerCut } else { End::Crash };
-    let drive = if targets.drives_per_node > 0 { draws.index(targets.drives_per_node) } else { 0 };
-    let over = at + lasts;
-    match episode {
-        Episode::OneNodeDown => events.extend([(at, Event::Kill(node, end)), (over, Event::Boot(node))]),
-        Episode::OneNodeFlaps => {
-            for part in 0..4 {
-                let at = at + lasts * part / 4;
-                events.push((at, Event::Kill(node, end)));
-                events.push((at + draws.duration(Duration::ZERO..lasts / 4), Event::Boot(node)));
-            }
-        }
-        Episode::ZoneDown => {
-            for node in members {
-                events.push((at + draws.duration(Duration::ZERO..lasts / 4), Event::Kill(node, end)));
-                events.push((over - draws.duration(Duration::ZERO..lasts / 4), Event::Boot(node)));
-            }
-        }
-        Episode::ZoneCut => events.extend([(at, Event::CutZone(zone)), (over, Event::Mend)]),
-        Episode::OneWayCut => {
-            for (other, _) in targets.nodes.iter().filter(|(other, _)| *other != node) {
-                if draws.chance(500_000) {
-                    let cut = if draws.chance(500_000) {
-                        Event::Cut(node, *other)
-                    } else {
-                        Event::Cut(*other, node)
-                    };
-                    events.push((at, cut));
-                }
-            }
-            events.push((over, Event::Mend));
-        }
-        Episode::FoulNetwork => {
-            events.extend([(at, Event::Weather(Weather::FOUL)), (over, Event::Weather(Weather::FAIR))]);
-        }
-        Episode::ClockJump => {
-            let skew_ms = i64::try_from(draws.below(7_200_000)).expect("two hours") - 3_600_000;
-            // Clients sign by the right time; within the 15 minutes that signatures allow, but for one in four.
-            let skew_ms = if draws.chance(250_000) { skew_ms } else { skew_ms / 8 };
-            events.extend([(at, Event::Skew(node, skew_ms)), (over, Event::Skew(node, 0))]);
-        }
-        Episode::PowerFailsEverywhere => {
-            for (node, _) in &targets.nodes {
-                events.push((at, Event::Kill(*node, End::PowerCut)));
-                events.push((at + draws.duration(Duration::from_millis(10)..lasts), Event::Boot(*node)));
-            }
-        }
-        Episode::SickDrive => events.extend([
-            (at, Event::DriveWeather(node, drive, SICK)),
-            (over, Event::DriveWeather(node, drive, DriveWeather::FAIR)),
-        ]),
-        Episode::DeadDrive => events.extend([
-            (at, Event::DriveWeather(node, drive, DriveWeather { dead: true, ..DriveWeather::FAIR })),
-            (over, Event::Kill(node, End::Crash)),
-            (over, Event::Erase(node, drive)),
-            (over, Event::DriveWeather(node, drive, DriveWeather::FAIR)),
-            (over, Event::Boot(node)),
-        ]),
-        Episode::ErasedDrive => events.extend([
-            (at, Event::Kill(node, end)),
-            (at, Event::Erase(node, drive)),
-            (over, Event::Boot(node)),
-        ]),
-        Episode::Rot => {
-            let count = u32::try_from(1 + draws.below(64)).expect("below 65");
-            events.push((at, Event::Rot(node, drive, count, draws.u64())));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,18 @@ pub const POLLS_PER_TURN: u32 = 256;
 pub const POLLS_PER_INSTANT_MAX: u64 = 2_000_000;
 /// Stack of the thread that a run has to itself: debug builds nest deep.
 pub const STACK_LEN_BYTES: usize = 64 << 20;
-/// Operations on one key that the checker can order: the width of its bit set.
-pub const OPERATIONS_PER_KEY_MAX: usize = 256;
+/// Operations on one key in a run: what the checker of histories goes through in milliseconds.
+pub const OPERATIONS_PER_KEY_MAX: usize = 1024;
+/// Operations on one key that are under way at once or have no known outcome: the width of the checker's bit set.
+pub const OPERATIONS_UNDER_WAY_MAX: usize = 256;
 /// States that the checker of one key looks at before it gives up and fails the run, saying so.
 pub const CHECKER_STATES_MAX: usize = 2_000_000;
 /// Calls in flight from one node to one other, as in production.
 pub const CALLS_PER_PEER_MAX: usize = strongroom_env::limits::CALLS_PER_PEER_MAX;
 /// How long a node waits for a peer that gives no sign at all before it takes it for unreachable, as in production.
 pub const DIAL_PATIENCE: Duration = strongroom_env::limits::DIAL_PATIENCE;
+/// Requests of one node that wait for another whose process stands still, as many as it may have under way in production.
+pub const REQUESTS_PER_PEER_MAX: usize = strongroom_env::limits::REQUESTS_PER_PEER_MAX;
+/// Tasks of one node at once. A busy one has some hundreds: a request or two for each call that a peer may have in flight, and a few for each
+/// group, drive, slab and client.
+pub const TASKS_PER_NODE_MAX: usize = 4 * CALLS_PER_PEER_MAX;

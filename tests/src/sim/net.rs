@@ -1,11 +1,11 @@
 //! The network: real frames between nodes, with latency, loss, duplicates, reordering and cuts drawn from the seed.
 //!
 //! Every call travels for itself, so calls overtake each other more than on the one connection of production. A broken
-//! connection is one call's loss here. Not modelled: bandwidth, and bytes that change on the way (a frame's checksums turn
-//! those into a broken connection, which `node/env` tests on real sockets).
+//! connection is one call's loss here, but where bytes change on the way: then the envelope's checksums must see it, and all that waits on that
+//! connection is lost, as in production. Not modelled: bandwidth.
 
 use super::draws::Draws;
-use super::limits::{CALLS_PER_PEER_MAX, DIAL_PATIENCE};
+use super::limits::{CALLS_PER_PEER_MAX, DIAL_PATIENCE, REQUESTS_PER_PEER_MAX};
 use super::spawn::SimSpawn;
 use super::tasks::{Owner, Tasks};
 use super::trace::Trace;
@@ -16,6 +16,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use strongroom_env::{Clock, Handler, Net, NetError, Spawn};
+use strongroom_format::FormatError;
 use strongroom_format::wire::{EnvelopeHeader, Frame, FrameKind};
 use strongroom_types::{Deadline, NodeId, ZoneId};
 use tokio::sync::oneshot;
@@ -34,13 +35,15 @@ pub struct Weather {
     pub duplicated: u32,
     /// It takes much longer than the others.
     pub slow: u32,
+    /// One of its bits flips.
+    pub damaged: u32,
 }
 
 impl Weather {
     /// Nothing is lost or doubled; now and then something is slow.
-    pub const FAIR: Self = Self { lost: 0, duplicated: 0, slow: 1_000 };
+    pub const FAIR: Self = Self { lost: 0, duplicated: 0, slow: 1_000, damaged: 0 };
     /// Bad, but most messages arrive.
-    pub const FOUL: Self = Self { lost: 20_000, duplicated: 20_000, slow: 50_000 };
+    pub const FOUL: Self = Self { lost: 20_000, duplicated: 20_000, slow: 50_000, damaged: 3_000 };
 }
 
 /// All wires.
@@ -57,6 +60,12 @@ struct State {
     processes: BTreeMap<NodeId, Process>,
     /// Nothing gets from the first to the second.
     cuts: BTreeSet<(NodeId, NodeId)>,
+    /// Nodes whose answers go nowhere, without anybody hearing of it.
+    mutes: BTreeSet<NodeId>,
+    /// What gets in or out of these zones takes so much longer.
+    far: BTreeMap<ZoneId, Duration>,
+    /// Processes that stand still, and how many requests of each peer wait for them.
+    paused: BTreeMap<NodeId, BTreeMap<NodeId, usize>>,
     next: u64,
     flights: BTreeMap<u64, Flight>,
 }
@@ -87,10 +96,21 @@ struct Message {
     bytes: Bytes,
 }
 
+impl Message {
+    /// The same with one bit flipped.
+    fn damaged(mut self, bit: u64) -> Self {
+        let mut bytes = BytesMut::from(&*self.bytes);
+        bytes[usize::try_from(bit / 8).expect("within the message")] ^= 1 << (bit % 8);
+        self.bytes = bytes.freeze();
+        self
+    }
+}
+
 /// What becomes of a message.
 enum Fate {
     Arrives { after: Duration, again_after: Option<Duration> },
     Lost { after: Duration },
+    Damaged { after: Duration, bit: u64 },
 }
 
 impl Network {
@@ -102,6 +122,9 @@ impl Network {
             zones: BTreeMap::new(),
             processes: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            mutes: BTreeSet::new(),
+            far: BTreeMap::new(),
+            paused: BTreeMap::new(),
             next: 1,
             flights: BTreeMap::new(),
         };
@@ -128,6 +151,7 @@ impl Network {
     pub(super) fn down(self: &Arc<Self>, node: NodeId, dark: bool) {
         let mut state = self.lock();
         let process = if dark { Process::Dark } else { Process::Gone };
+        state.paused.remove(&node);
         let before = state.processes.insert(node, process);
         let waiting: Vec<u64> =
             state.flights.iter().filter(|(_, flight)| flight.to == node).map(|(call, _)| *call).collect();
@@ -167,10 +191,36 @@ impl Network {
         self.trace.line(format_args!("net   cut {zone}"));
     }
 
-    /// All cuts are mended.
+    /// Everything that gets in or out of the zone takes so much longer, and up to half of that again.
+    pub fn slow_zone(&self, zone: ZoneId, longer: Duration) {
+        self.lock().far.insert(zone, longer);
+        self.trace.line(format_args!("net   {zone} is {} ms away", longer.as_millis()));
+    }
+
+    /// From now on the node takes requests, acts on every other one, and answers none; those who wait for it hear nothing.
+    pub fn mute(&self, node: NodeId) {
+        self.lock().mutes.insert(node);
+        self.trace.line(format_args!("net   {node} is mute"));
+    }
+
+    /// All cuts are mended, no zone is far, nobody is mute.
     pub fn mend(&self) {
-        self.lock().cuts.clear();
+        let mut state = self.lock();
+        state.cuts.clear();
+        state.mutes.clear();
+        state.far.clear();
+        drop(state);
         self.trace.line(format_args!("net   mended"));
+    }
+
+    /// The process of the node stands still, or goes on: meanwhile its kernel takes requests, up to a bound, and they wait.
+    pub(super) fn set_paused(&self, node: NodeId, paused: bool) {
+        let mut state = self.lock();
+        if paused {
+            state.paused.entry(node).or_default();
+        } else {
+            state.paused.remove(&node);
+        }
     }
 
     fn begin(
@@ -216,6 +266,14 @@ impl Network {
                 self.trace.line(format_args!("net   {from} > {to} #{call} {name} {head}+{payload} B, lost"));
                 self.fail(call, after, |to| NetError::Lost { to });
             }
+            Fate::Damaged { after, bit } => {
+                self.trace.line(format_args!(
+                    "net   {from} > {to} #{call} {name} {head}+{payload} B, bit {bit} flips"
+                ));
+                self.carry(after, message.damaged(bit), |network, message| {
+                    network.arrive_damaged(FrameKind::Request, &message);
+                });
+            }
         }
         Ok(Call { call, network: Arc::clone(self), answer })
     }
@@ -244,7 +302,7 @@ impl Network {
 
     fn arrive_request(self: &Arc<Self>, message: Message) {
         let Message { call, from, to, bytes } = message;
-        let state = self.lock();
+        let mut state = self.lock();
         if state.cuts.contains(&(from, to)) {
             drop(state);
             return self.silence(call);
@@ -260,8 +318,21 @@ impl Network {
             }
             Some(Process::Up { spawn, handler: Some(handler) }) => (Arc::clone(spawn), Arc::clone(handler)),
         };
+        if let Some(waiting) = state.paused.get_mut(&to) {
+            let count = waiting.entry(from).or_default();
+            if *count == REQUESTS_PER_PEER_MAX {
+                // It stays with the sender, who gives up on it.
+                return;
+            }
+            *count += 1;
+        }
+        let is_mute = state.mutes.contains(&to);
         drop(state);
-        let request = decode(FrameKind::Request, &bytes);
+        if is_mute && call.is_multiple_of(2) {
+            self.trace.line(format_args!("net   {from} > {to} #{call} is taken and forgotten"));
+            return;
+        }
+        let request = decode(FrameKind::Request, &bytes).expect("nothing has changed on the way");
         let network = Arc::clone(self);
         spawn.spawn(
             "peer-request",
@@ -271,6 +342,33 @@ impl Network {
                 network.answer(call, to, from, &answer);
             }),
         );
+    }
+
+    /// What arrives is not what was sent. The checksums must see it; then the connection it came on is given up, with all calls on it.
+    fn arrive_damaged(self: &Arc<Self>, kind: FrameKind, message: &Message) {
+        let Message { call, from, to, bytes } = message;
+        let state = self.lock();
+        if state.cuts.contains(&(*from, *to)) || !matches!(state.processes.get(to), Some(Process::Up { .. })) {
+            drop(state);
+            return self.silence(*call);
+        }
+        let Err(error) = decode(kind, bytes) else {
+            panic!("a damaged frame passed its checksums: call {call} from {from} to {to}");
+        };
+        let (caller, callee) = match kind {
+            FrameKind::Request => (*from, *to),
+            FrameKind::Response => (*to, *from),
+        };
+        let calls = state.flights.iter().filter(|(_, flight)| (flight.from, flight.to) == (caller, callee));
+        let calls: Vec<u64> = calls.map(|(call, _)| *call).collect();
+        drop(state);
+        self.trace.line(format_args!(
+            "net   {from} > {to} #{call} arrives damaged ({error}), {} calls are lost",
+            calls.len()
+        ));
+        for call in calls {
+            self.fail(call, WITHIN_ZONE.start, |to| NetError::Lost { to });
+        }
     }
 
     /// Nothing comes back: what the kernel makes of that when the caller waits long enough.
@@ -286,7 +384,14 @@ impl Network {
             return;
         };
         let message = Message { call, from, to, bytes };
-        let fate = self.lock().fate(&message, false);
+        let mut state = self.lock();
+        let fate = state.fate(&message, false);
+        let is_mute = state.mutes.contains(&from);
+        drop(state);
+        if is_mute {
+            self.trace.line(format_args!("net   {from} > {to} #{call} answer is never sent"));
+            return;
+        }
         match fate {
             Fate::Arrives { after, .. } => {
                 self.trace.line(format_args!(
@@ -298,6 +403,14 @@ impl Network {
             Fate::Lost { after } => {
                 self.trace.line(format_args!("net   {from} > {to} #{call} answer {head}+{payload} B, lost"));
                 self.fail(call, after, |to| NetError::Lost { to });
+            }
+            Fate::Damaged { after, bit } => {
+                self.trace.line(format_args!(
+                    "net   {from} > {to} #{call} answer {head}+{payload} B, bit {bit} flips"
+                ));
+                self.carry(after, message.damaged(bit), |network, message| {
+                    network.arrive_damaged(FrameKind::Response, &message);
+                });
             }
         }
     }
@@ -312,29 +425,44 @@ impl Network {
         let flight = state.flights.remove(&call);
         drop(state);
         if let Some(flight) = flight {
-            let _given_up = flight.answer.send(Ok(decode(FrameKind::Response, &bytes)));
+            let answer = decode(FrameKind::Response, &bytes).expect("nothing has changed on the way");
+            let _given_up = flight.answer.send(Ok(answer));
         }
     }
 }
 
 impl State {
     fn fate(&mut self, message: &Message, request: bool) -> Fate {
-        let near = self.zones.get(&message.from) == self.zones.get(&message.to);
-        let Weather { lost, duplicated, slow } = self.weather;
-        let after = self.latency(near, slow);
+        let zones = (self.zones.get(&message.from).copied(), self.zones.get(&message.to).copied());
+        let Weather { lost, duplicated, slow, damaged } = self.weather;
+        let after = self.latency(zones, slow);
         // Drawn always, so that the weather changes what happens and not what is drawn next.
         let (is_lost, is_duplicated) = (self.draws.chance(lost), self.draws.chance(duplicated));
-        let (breaks_after, again_after) = (self.draws.duration(BREAK), self.latency(near, slow));
+        let (breaks_after, again_after) = (self.draws.duration(BREAK), self.latency(zones, slow));
+        let is_damaged = self.draws.chance(damaged);
+        let bit = self.draws.below(8 * message.bytes.len() as u64);
         if is_lost {
             return Fate::Lost { after: breaks_after };
+        }
+        if is_damaged {
+            return Fate::Damaged { after, bit };
         }
         Fate::Arrives { after, again_after: (request && is_duplicated).then_some(again_after) }
     }
 
-    fn latency(&mut self, near: bool, slow: u32) -> Duration {
-        let usual = self.draws.duration(if near { WITHIN_ZONE } else { ACROSS_ZONES });
+    fn latency(&mut self, zones: (Option<ZoneId>, Option<ZoneId>), slow: u32) -> Duration {
+        let near = zones.0 == zones.1;
+        let mut takes = self.draws.duration(if near { WITHIN_ZONE } else { ACROSS_ZONES });
         let extra = self.draws.duration(SLOW);
-        if self.draws.chance(slow) { usual + extra } else { usual }
+        if self.draws.chance(slow) {
+            takes += extra;
+        }
+        if !near && !self.far.is_empty() {
+            let ways = [zones.0, zones.1].into_iter().flatten();
+            let far: Duration = ways.filter_map(|zone| self.far.get(&zone)).sum();
+            takes += far + far.mul_f64(extra.as_secs_f64() / SLOW.end.as_secs_f64() / 2.0);
+        }
+        takes
     }
 }
 
@@ -447,7 +575,7 @@ fn encode(
     call: u64,
     deadline_ms: u32,
     frame: &Frame,
-) -> Result<Bytes, strongroom_format::FormatError> {
+) -> Result<Bytes, FormatError> {
     let header = EnvelopeHeader::for_frame(kind, call, deadline_ms, frame)?;
     let mut bytes =
         BytesMut::with_capacity(EnvelopeHeader::LEN_BYTES + frame.head.len() + frame.payload.len());
@@ -457,16 +585,15 @@ fn encode(
     Ok(bytes.freeze())
 }
 
-fn decode(kind: FrameKind, bytes: &Bytes) -> Frame {
+fn decode(kind: FrameKind, bytes: &Bytes) -> Result<Frame, FormatError> {
     let mut bytes = bytes.clone();
     let header = bytes.split_to(EnvelopeHeader::LEN_BYTES);
-    let header = header.as_ref().try_into().expect("cut to its length");
-    let header = EnvelopeHeader::decode(header).expect("encoded by the function above");
+    let header = EnvelopeHeader::decode(header.as_ref().try_into().expect("cut to its length"))?;
     assert_eq!(header.kind, kind, "requests and answers keep apart");
     let head = bytes.split_to(header.head_len_bytes as usize);
     let frame = Frame { head, payload: bytes };
-    header.check(&frame).expect("nothing changes on the way");
-    frame
+    header.check(&frame)?;
+    Ok(frame)
 }
 
 /// The name of the request in a frame, by postcard's number of its variant.

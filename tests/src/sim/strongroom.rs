@@ -20,12 +20,14 @@ use strongroom_core::mutants::{Mutant as Fault, MutantSwitch};
 use strongroom_format::superblock::SuperblockError;
 use strongroom_io::Device;
 use strongroom_meta::Timing;
-use strongroom_types::{ClusterId, DriveId, NodeId, ZoneId};
+use strongroom_types::{ClusterId, DriveId, NodeId, SlabId, SlabRecord, ZoneId};
 
 const CLUSTER: ClusterId = ClusterId::new(0x5151);
 const GROUPS: u16 = 2;
 const EXTENT_LEN_BYTES: u32 = 256 * 1024;
 const DRIVE_LEN_BYTES: u64 = 96 << 20;
+/// A slab, half of another one, and what is cold of some.
+const DRIVE_LEN_BYTES_CRAMPED: u64 = 16 << 20;
 const ACCESS_KEY: &str = "AKIDSIMULATED";
 const SECRET_KEY: &str = "simulated-secret";
 
@@ -82,7 +84,9 @@ impl System for Strongroom {
             nodes_per_zone: 2,
             drives_per_node: 1,
             drive_len_bytes: DRIVE_LEN_BYTES,
+            drive_len_bytes_cramped: DRIVE_LEN_BYTES_CRAMPED,
             survives_media_faults: true,
+            survives_state_faults: false,
             conditions: true,
             value_len_bytes_max: 6 << 20,
         }
@@ -199,5 +203,19 @@ impl Door for Entrance {
     fn facts(&self) -> BoxFuture<'static, anyhow::Result<Option<super::checkers::layout::Facts>>> {
         let (node, env, zones) = (Arc::clone(&self.node), self.env.clone(), self.zones.clone());
         Box::pin(async move { facts::gather(&node, &env, zones).await.map(Some) })
+    }
+
+    fn contents(&self) -> BoxFuture<'static, Vec<(super::checkers::layout::Place, super::checkers::content::Content)>> {
+        let (node, env) = (Arc::clone(&self.node), self.env.clone());
+        Box::pin(async move { facts::contents(&node, &env).await })
+    }
+
+    fn table(&self) -> BoxFuture<'static, Option<BTreeMap<SlabId, SlabRecord>>> {
+        let (node, env) = (Arc::clone(&self.node), self.env.clone());
+        Box::pin(async move { facts::table(&node, &env).await.ok() })
+    }
+
+    fn glimpse(&self) -> super::checkers::watch::Glimpse {
+        facts::glimpse(&self.node)
     }
 }

@@ -1,6 +1,8 @@
 //! The seam to what is simulated: how a node starts and how clients get in. Strongroom's node is one; the toy is another.
 
-use super::checkers::layout::Facts;
+use super::checkers::content::Content;
+use super::checkers::layout::{Facts, Place};
+use super::checkers::watch::Glimpse;
 use super::operation::{Operation, Outcome};
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use strongroom_env::{Clock, Env};
 use strongroom_io::Device;
 use strongroom_meta::kv::OrderedKv;
-use strongroom_types::{NodeId, ZoneId};
+use strongroom_types::{NodeId, SlabId, SlabRecord, ZoneId};
 
 /// What a system wants to run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +19,16 @@ pub struct Shape {
     pub zones: u8,
     /// Nodes of each zone.
     pub nodes_per_zone: u8,
-    /// Drives of each node.
+    /// Drives of each node; twice as many, of half the size, in some runs.
     pub drives_per_node: usize,
     /// Bytes of each drive.
     pub drive_len_bytes: u64,
+    /// Bytes of the drives of one zone in some runs: so few that they get full.
+    pub drive_len_bytes_cramped: u64,
     /// Whether it keeps what it promises when bytes on media are harmed.
     pub survives_media_faults: bool,
+    /// Whether it keeps what it promises when state directories are erased or come back older.
+    pub survives_state_faults: bool,
     /// Whether PUTs may carry conditions.
     pub conditions: bool,
     /// Bytes of an object that clients store at most.
@@ -95,5 +101,20 @@ pub trait Door: Send + Sync {
     /// What the cluster says of itself; `None` where the system has no slabs. Asked when all have settled.
     fn facts(&self) -> BoxFuture<'static, anyhow::Result<Option<Facts>>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// Everything that the node's drives hold, read and checked block by block.
+    fn contents(&self) -> BoxFuture<'static, Vec<(Place, Content)>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    /// The slab tables, linearizably; `None` where the system has none, or where they cannot be had now.
+    fn table(&self) -> BoxFuture<'static, Option<BTreeMap<SlabId, SlabRecord>>> {
+        Box::pin(async { None })
+    }
+
+    /// What can be seen of the node at once.
+    fn glimpse(&self) -> Glimpse {
+        Glimpse::default()
     }
 }

@@ -5,9 +5,9 @@
 
 use super::draws::Draws;
 use super::limits::{POLLS_PER_INSTANT_MAX, POLLS_PER_TURN};
-use super::trace::Trace;
+use super::trace::{Trace, set_place};
 use futures::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
@@ -35,13 +35,23 @@ struct State {
     next: u64,
     slots: BTreeMap<u64, Slot>,
     ready: Vec<u64>,
+    /// Owners that stand still, and what of theirs is ready.
+    paused: BTreeSet<Owner>,
+    held: Vec<u64>,
+    /// What happens to an owner once its tasks were polled so many times more.
+    armed: BTreeMap<Owner, Armed>,
     root: Option<Waker>,
+}
+
+struct Armed {
+    polls_left: u64,
+    then: Box<dyn FnOnce() + Send>,
 }
 
 struct Slot {
     owner: Owner,
     name: &'static str,
-    /// Whether it is in `ready`.
+    /// Whether it is in `ready` or `held`.
     queued: bool,
     waker: Waker,
     /// `None` while it is polled.
@@ -64,7 +74,16 @@ impl Wake for WakeTask {
 impl Tasks {
     /// No tasks yet.
     pub fn new(draws: Draws, trace: Arc<Trace>) -> Arc<Self> {
-        let state = State { draws, next: 1, slots: BTreeMap::new(), ready: Vec::new(), root: None };
+        let state = State {
+            draws,
+            next: 1,
+            slots: BTreeMap::new(),
+            ready: Vec::new(),
+            paused: BTreeSet::new(),
+            held: Vec::new(),
+            armed: BTreeMap::new(),
+            root: None,
+        };
         Arc::new(Self { trace, state: Mutex::new(state) })
     }
 
@@ -79,7 +98,7 @@ impl Tasks {
         state.next += 1;
         let waker = Waker::from(Arc::new(WakeTask { id, tasks: Arc::downgrade(self) }));
         state.slots.insert(id, Slot { owner, name, queued: true, waker, future: Some(future) });
-        state.ready.push(id);
+        state.queue(owner, id);
         let root = state.root.clone();
         drop(state);
         if let Some(root) = root {
@@ -110,9 +129,65 @@ impl Tasks {
                     count += 1;
                     drop(slot);
                 }
-                None => return count,
+                None => {
+                    let mut state = self.lock();
+                    state.paused.remove(&owner);
+                    // What is held of it is gone; the list is of those that live.
+                    let State { slots, held, .. } = &mut *state;
+                    held.retain(|id| slots.contains_key(id));
+                    return count;
+                }
             }
         }
+    }
+
+    /// None of the owner's tasks is polled until it is resumed; what wakes them meanwhile is not lost.
+    pub fn pause(&self, owner: Owner) {
+        let mut state = self.lock();
+        state.paused.insert(owner);
+        let State { slots, ready, held, .. } = &mut *state;
+        ready.retain(|id| {
+            let holds = slots.get(id).is_some_and(|slot| slot.owner == owner);
+            if holds {
+                held.push(*id);
+            }
+            !holds
+        });
+    }
+
+    /// The owner goes on, if it stood still.
+    pub fn resume(&self, owner: Owner) {
+        let mut state = self.lock();
+        if !state.paused.remove(&owner) {
+            return;
+        }
+        let State { slots, ready, held, .. } = &mut *state;
+        held.retain(|id| {
+            let goes_on = slots.get(id).is_none_or(|slot| slot.owner == owner);
+            if goes_on {
+                ready.push(*id);
+            }
+            !goes_on
+        });
+        let root = state.root.clone();
+        drop(state);
+        if let Some(root) = root {
+            root.wake();
+        }
+    }
+
+    /// Calls `then` once tasks of `owner` were polled `polls` times more, in this life or a later one: between two polls, so that each of its
+    /// tasks is at an await, or not begun.
+    pub fn arm(&self, owner: Owner, polls: u64, then: impl FnOnce() + Send + 'static) {
+        let armed = Armed { polls_left: polls.max(1), then: Box::new(then) };
+        let before = self.lock().armed.insert(owner, armed);
+        drop(before);
+    }
+
+    /// Nothing happens any more to `owner` by its polls.
+    pub fn disarm(&self, owner: Owner) {
+        let armed = self.lock().armed.remove(&owner);
+        drop(armed);
     }
 
     /// How many tasks `owner` has.
@@ -126,7 +201,8 @@ impl Tasks {
         if std::mem::replace(&mut slot.queued, true) {
             return;
         }
-        state.ready.push(id);
+        let owner = slot.owner;
+        state.queue(owner, id);
         let root = state.root.clone();
         drop(state);
         if let Some(root) = root {
@@ -177,7 +253,7 @@ impl Tasks {
 
     /// Polls one of the tasks that are ready; `false` if there is none.
     fn poll_one(&self) -> bool {
-        let (id, mut future, waker) = {
+        let (id, owner, mut future, waker) = {
             let mut state = self.lock();
             loop {
                 if state.ready.is_empty() {
@@ -190,25 +266,35 @@ impl Tasks {
                 let Some(slot) = state.slots.get_mut(&id) else { continue };
                 slot.queued = false;
                 let Some(future) = slot.future.take() else { continue };
-                break (id, future, slot.waker.clone());
+                break (id, slot.owner, future, slot.waker.clone());
             }
         };
         self.trace.poll(id);
-        let done = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
-        let mut state = self.lock();
-        let ended = if done {
-            state.slots.remove(&id)
-        } else {
-            if let Some(slot) = state.slots.get_mut(&id) {
-                slot.future = Some(future);
-                return true;
-            }
-            None
+        let node = match owner {
+            Owner::World => None,
+            Owner::Node(node) => Some(node),
         };
+        set_place(node);
+        let done = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        set_place(None);
+        let mut state = self.lock();
+        let (mut ended, mut left) = (None, None);
+        if done {
+            ended = state.slots.remove(&id);
+            left = Some(future);
+        } else if let Some(slot) = state.slots.get_mut(&id) {
+            slot.future = Some(future);
+        } else {
+            left = Some(future);
+        }
+        let due = state.count_poll(owner);
         // Done, or ended by itself or by what it called: dropped without the lock.
         drop(state);
         drop(ended);
-        drop(future);
+        drop(left);
+        if let Some(then) = due {
+            then();
+        }
         true
     }
 
@@ -221,5 +307,26 @@ impl Tasks {
             .map(|slot| (slot.owner, slot.name))
             .collect();
         format!("no time passes while these are ready: {names:?}")
+    }
+}
+
+impl State {
+    /// Puts a task where it waits for its next poll.
+    fn queue(&mut self, owner: Owner, id: u64) {
+        if self.paused.contains(&owner) {
+            self.held.push(id);
+        } else {
+            self.ready.push(id);
+        }
+    }
+
+    /// A task of `owner` was polled; gives what is to happen now.
+    fn count_poll(&mut self, owner: Owner) -> Option<Box<dyn FnOnce() + Send>> {
+        let armed = self.armed.get_mut(&owner)?;
+        armed.polls_left -= 1;
+        if armed.polls_left > 0 {
+            return None;
+        }
+        self.armed.remove(&owner).map(|armed| armed.then)
     }
 }

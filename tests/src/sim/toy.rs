@@ -2,7 +2,7 @@
 //! Attiya, Bar-Noy and Dolev. It keeps the same promises as a key in Strongroom, in 200 lines, and its mutants break them:
 //! so the world, the faults and the checkers are tested before and apart from what they are for.
 
-use super::operation::{Operation, Outcome, Value};
+use super::operation::{Condition, Listed, Operation, Outcome, Value};
 use super::system::{Door, Mutant, NodeParts, Shape, System};
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
@@ -70,7 +70,9 @@ impl System for Toy {
             nodes_per_zone: 1,
             drives_per_node: 0,
             drive_len_bytes: 0,
+            drive_len_bytes_cramped: 0,
             survives_media_faults: false,
+            survives_state_faults: false,
             conditions: false,
             value_len_bytes_max: 2_000,
         }
@@ -252,15 +254,21 @@ impl Coordinator {
     async fn perform(self, operation: Operation) -> Outcome {
         let unknown = || Outcome::Unknown("no quorum".to_owned());
         match operation {
-            Operation::Put { if_absent: true, .. } => Outcome::Refused("no conditions here".to_owned()),
-            Operation::Put { key, value, .. } => {
+            Operation::Put { condition: Condition::Absent | Condition::Matches(_), .. }
+            | Operation::Delete { condition: Condition::Absent | Condition::Matches(_), .. } => {
+                Outcome::Refused("no conditions here".to_owned())
+            }
+            Operation::Head { .. } | Operation::GetVersion { .. } => {
+                Outcome::Refused("no tags and no versions here".to_owned())
+            }
+            Operation::Put { key, value, condition: Condition::None } => {
                 if self.change(&key, Some(Value::bytes(value).to_vec())).await {
-                    Outcome::Stored
+                    Outcome::Stored(None)
                 } else {
                     unknown()
                 }
             }
-            Operation::Delete { key } => {
+            Operation::Delete { key, condition: Condition::None } => {
                 if self.change(&key, None).await {
                     Outcome::Deleted
                 } else {
@@ -272,7 +280,10 @@ impl Coordinator {
                 Some(Register { value: None, .. }) => Outcome::Missing,
                 None => unknown(),
             },
-            Operation::List => self.list().await.map_or_else(unknown, Outcome::Listed),
+            Operation::List => self.list().await.map_or_else(unknown, |keys| {
+                let listed = |key| Listed { key, described: None };
+                Outcome::Listed(keys.into_iter().map(listed).collect())
+            }),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The cluster as clients and faults see it, and the clients.
 
+use super::checkers::watch::Glimpse;
 use super::draws::Draws;
-use super::drives::DriveWeather;
-use super::faults::Event;
+use super::drives::{DriveWeather, SimDrive};
+use super::faults::{Event, text};
 use super::history::History;
 use super::limits::OPERATIONS_PER_KEY_MAX;
-use super::operation::{Operation, Outcome, Value};
+use super::net::Weather;
+use super::operation::{Condition, Operation, Outcome, Value};
 use super::system::{Door, NodeParts, System};
 use super::world::{End, World};
 use futures::future::{BoxFuture, Either, select};
@@ -15,6 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use strongroom_env::{Spawn, Task};
+use strongroom_io::memory::MemoryImage;
+use strongroom_meta::kv::MemoryMedia as KvMedia;
 use strongroom_types::NodeId;
 use tokio::sync::oneshot;
 
@@ -22,6 +26,7 @@ const TO_DOOR: Range<Duration> = Duration::from_micros(200)..Duration::from_mill
 const PATIENCE: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(15);
 const THINK: Range<Duration> = Duration::ZERO..Duration::from_millis(1_200);
 const REBOOT: Duration = Duration::from_secs(1);
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 /// Events of a key that are left for the reads at the end.
 const RESERVED: usize = 64;
 const _: () = assert!(RESERVED < OPERATIONS_PER_KEY_MAX);
@@ -38,6 +43,8 @@ struct Inner {
     mutant: Option<&'static str>,
     doors: Mutex<BTreeMap<NodeId, Entrance>>,
     found: Mutex<Found>,
+    /// What drives are remembered to have been.
+    images: Mutex<BTreeMap<(NodeId, usize), MemoryImage>>,
 }
 
 /// What nodes said or showed, over all their lives.
@@ -49,10 +56,13 @@ pub struct Found {
     pub wrong: BTreeSet<String>,
     /// Nodes whose media were harmed.
     pub harmed: BTreeSet<NodeId>,
+    /// What was done to them, and how often.
+    pub tried: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Clone)]
 struct Entrance {
+    life: u64,
     door: Arc<dyn Door>,
     spawn: Arc<dyn Spawn>,
 }
@@ -67,6 +77,7 @@ impl Cluster {
                 mutant,
                 doors: Mutex::default(),
                 found: Mutex::default(),
+                images: Mutex::default(),
             }),
         }
     }
@@ -92,13 +103,15 @@ impl Cluster {
         found.clone()
     }
 
-    /// Probes all nodes now.
+    /// Probes all nodes now; one that does not answer soon, since it stands still or its drive hangs, is left out.
     pub async fn probe(&self) {
-        let answers = self.ask_each(|door| door.probe()).await;
-        let wrong = answers.into_iter().flat_map(|(node, wrong)| {
+        let entrances = self.doors().clone();
+        let probes = entrances.into_iter().map(|(node, Entrance { door, spawn, .. })| async move {
+            let (_task, answer) = in_task(&*spawn, door.probe());
+            let wrong = tokio::time::timeout(PROBE_PATIENCE, answer).await.ok().and_then(Result::ok);
             wrong.unwrap_or_default().into_iter().map(move |wrong| format!("{node}: {wrong}"))
         });
-        let wrong: Vec<String> = wrong.collect();
+        let wrong: Vec<String> = futures::future::join_all(probes).await.into_iter().flatten().collect();
         self.found().wrong.extend(wrong);
     }
 
@@ -120,13 +133,13 @@ impl Cluster {
             clock: Arc::new(world.clock()),
             mutant: self.inner.mutant,
         };
-        let (cluster, entrance) = (self.clone(), Arc::clone(&spawn));
+        let (cluster, entrance, life) = (self.clone(), Arc::clone(&spawn), boot.life);
         let start = async move {
             let starting = cluster.inner.system.start(parts);
             match starting.await {
                 Ok(door) => {
                     cluster.inner.world.trace().line(format_args!("node  {node} serves"));
-                    cluster.doors().insert(node, Entrance { door, spawn: entrance });
+                    cluster.doors().insert(node, Entrance { life, door, spawn: entrance });
                 }
                 Err(error) => {
                     cluster.inner.world.trace().line(format_args!("node  {node} does not start: {error:#}"));
@@ -156,18 +169,26 @@ impl Cluster {
     /// Lets something happen.
     pub fn happen(&self, event: Event) {
         let world = &self.inner.world;
-        match event {
-            Event::DriveWeather(_, _, weather) if weather == DriveWeather::FAIR => {}
-            Event::DriveWeather(node, ..) | Event::Erase(node, _) | Event::Rot(node, ..) => {
-                self.found().harmed.insert(node);
-            }
-            _ => {}
+        if let Some(fault) = text::fault(&event) {
+            *self.found().tried.entry(fault).or_default() += 1;
+        }
+        if let Some(node) = event.harms() {
+            self.found().harmed.insert(node);
         }
         match event {
             Event::Kill(node, end) => self.kill(node, end),
+            Event::KillAtPoll(node, polls, end) => {
+                let cluster = self.clone();
+                world.arm(node, polls, move || cluster.kill(node, end));
+            }
+            Event::Disarm(node) => world.disarm(node),
             Event::Boot(node) => self.boot(node),
+            Event::Pause(node) => world.pause(node),
+            Event::Resume(node) => world.resume(node),
             Event::CutZone(zone) => world.network().cut_zone(zone),
             Event::Cut(from, to) => world.network().cut(from, to),
+            Event::SlowZone(zone, longer) => world.network().slow_zone(zone, longer),
+            Event::Mute(node) => world.network().mute(node),
             Event::Mend => world.network().mend(),
             Event::Weather(weather) => world.network().set_weather(weather),
             Event::DriveWeather(node, drive, weather) => {
@@ -175,13 +196,24 @@ impl Cluster {
                     drive.plan.set_weather(weather);
                 }
             }
-            Event::Erase(node, drive) => {
-                if let Some(drive) = world.drives(node).get(drive) {
-                    drive.media.erase();
-                    world
-                        .trace()
-                        .line(format_args!("drive {} is replaced by an empty one", drive.plan.name()));
+            Event::Erase(node, drive) => self.change_media(node, drive, |drive| {
+                drive.media.erase();
+                "is replaced by an empty one"
+            }),
+            Event::Remember(node, drive) => {
+                if let Some(found) = world.drives(node).get(drive) {
+                    self.images().insert((node, drive), found.media.image());
                 }
+            }
+            Event::Revert(node, drive) => {
+                let image = self.images().remove(&(node, drive));
+                self.change_media(node, drive, |drive| match &image {
+                    Some(image) => {
+                        drive.media.restore(image);
+                        "is as it once was"
+                    }
+                    None => "was never remembered",
+                });
             }
             Event::Rot(node, drive, count, seed) => {
                 if let Some(drive) = world.drives(node).get(drive) {
@@ -193,8 +225,90 @@ impl Cluster {
                     world.trace().line(format_args!("drive {} rots in {count} places", drive.plan.name()));
                 }
             }
+            Event::EraseState(node) => {
+                self.change_state(node, |kv| {
+                    kv.erase();
+                    "is gone".to_owned()
+                });
+            }
+            Event::RollBackState(node, batches) => {
+                self.change_state(node, |kv| format!("is {} batches older", kv.roll_back(batches)));
+            }
             Event::Skew(node, skew_ms) => world.set_skew_ms(node, skew_ms),
+            Event::Drift(node, parts_per_million) => world.set_drift(node, parts_per_million),
         }
+    }
+
+    /// A drive's media change while its node is down; one that runs ends first.
+    fn change_media(&self, node: NodeId, drive: usize, change: impl FnOnce(&SimDrive) -> &'static str) {
+        self.kill(node, End::Crash);
+        let world = &self.inner.world;
+        if let Some(drive) = world.drives(node).get(drive) {
+            let what = change(drive);
+            drive.plan.forget();
+            world.trace().line(format_args!("drive {} {what}", drive.plan.name()));
+        }
+    }
+
+    /// A state directory changes while its node is down; one that runs ends first.
+    fn change_state(&self, node: NodeId, change: impl FnOnce(&KvMedia) -> String) {
+        self.kill(node, End::Crash);
+        let world = &self.inner.world;
+        if let Some(kv) = world.kv(node) {
+            let what = change(&kv);
+            world.trace().line(format_args!("state of {node} {what}"));
+        }
+    }
+
+    /// Ends all faults: whatever still works works from now on, and every node runs.
+    pub fn end_faults(&self) {
+        let world = &self.inner.world;
+        self.happen(Event::Mend);
+        self.happen(Event::Weather(Weather::FAIR));
+        for (node, _) in world.nodes() {
+            self.happen(Event::Disarm(node));
+            self.happen(Event::Resume(node));
+            self.happen(Event::Skew(node, 0));
+            self.happen(Event::Drift(node, 0));
+            for drive in 0..world.drives(node).len() {
+                self.happen(Event::DriveWeather(node, drive, DriveWeather::FAIR));
+            }
+            // A drive that failed takes no more fragments until its node starts again: here an operator has it do so.
+            if self.found().harmed.contains(&node) {
+                self.kill(node, End::Crash);
+            }
+            self.happen(Event::Boot(node));
+        }
+    }
+
+    fn images(&self) -> MutexGuard<'_, BTreeMap<(NodeId, usize), MemoryImage>> {
+        self.inner.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nodes whose media were harmed until now.
+    pub fn harmed(&self) -> BTreeSet<NodeId> {
+        self.found().harmed.clone()
+    }
+
+    /// Has some node that serves do something: the first one that does it in time.
+    pub async fn ask_any<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        ask: impl Fn(Arc<dyn Door>) -> BoxFuture<'static, T>,
+    ) -> Option<T> {
+        let entrances = self.doors().clone();
+        for Entrance { door, spawn, .. } in entrances.into_values() {
+            let (_task, answer) = in_task(&*spawn, ask(door));
+            if let Ok(Ok(answer)) = tokio::time::timeout(patience, answer).await {
+                return Some(answer);
+            }
+        }
+        None
+    }
+
+    /// What can be seen at once of each node that serves, in which of its lives.
+    pub fn glimpses(&self) -> Vec<(NodeId, u64, Glimpse)> {
+        self.doors().iter().map(|(node, entrance)| (*node, entrance.life, entrance.door.glimpse())).collect()
     }
 
     /// Asks `node` and waits for `patience` at most. Where the client stops waiting, `hang_up` says whether the node
@@ -235,7 +349,7 @@ impl Cluster {
     ) -> BTreeMap<NodeId, Option<T>> {
         let entrances = self.doors().clone();
         let mut answers = BTreeMap::new();
-        for (node, Entrance { door, spawn }) in entrances {
+        for (node, Entrance { door, spawn, .. }) in entrances {
             let (_task, answer) = in_task(&*spawn, ask(door));
             answers.insert(node, answer.await.ok());
         }
@@ -283,11 +397,9 @@ impl Clients {
         while !self.stop.load(Ordering::Relaxed) {
             tokio::time::sleep(draws.duration(THINK)).await;
             let operation = self.draw(&mut draws);
-            let room = match &operation {
-                Operation::Put { key, .. } | Operation::Get { key } | Operation::Delete { key } => {
-                    self.history.event_count(key) + RESERVED < OPERATIONS_PER_KEY_MAX
-                }
-                Operation::List => {
+            let room = match operation.key() {
+                Some(key) => self.history.event_count(key) + RESERVED < OPERATIONS_PER_KEY_MAX,
+                None => {
                     let fullest = self.history.keys().iter().map(|key| self.history.event_count(key)).max();
                     fullest.unwrap_or(0) + RESERVED < OPERATIONS_PER_KEY_MAX
                 }
@@ -315,22 +427,41 @@ impl Clients {
                     _ => shape.value_len_bytes_max.min(20_000),
                 };
                 let len_bytes = Value::LEN_BYTES_MIN + draws.index(most - Value::LEN_BYTES_MIN + 1);
-                let if_absent = shape.conditions && draws.chance(200_000);
-                Operation::Put { key, value: Value { number, len_bytes }, if_absent }
+                let condition = match draws.below(100) {
+                    0..15 if shape.conditions => Condition::Absent,
+                    15..35 => self.if_match(&key),
+                    _ => Condition::None,
+                };
+                Operation::Put { key, value: Value { number, len_bytes }, condition }
             }
-            45..85 => Operation::Get { key },
-            85..96 => Operation::Delete { key },
+            45..72 => Operation::Get { key },
+            72..80 if shape.conditions => Operation::Head { key },
+            80..85 => match self.history.version(&key, draws) {
+                Some((version, value)) => Operation::GetVersion { key, version, value },
+                None => Operation::Get { key },
+            },
+            72..85 => Operation::Get { key },
+            85..96 => {
+                let condition = if draws.chance(300_000) { self.if_match(&key) } else { Condition::None };
+                Operation::Delete { key, condition }
+            }
             _ => Operation::List,
         }
+    }
+
+    /// That a key still is what it was when it was last seen.
+    fn if_match(&self, key: &str) -> Condition {
+        let latest = self.history.latest(key).filter(|_| self.cluster.inner.system.shape().conditions);
+        latest.map_or(Condition::None, Condition::Matches)
     }
 
     /// Writes one object of 10 kB under this key through the first node; gives it if it was acknowledged. Not in the history.
     pub async fn write_one(&self, key: &str) -> Option<Value> {
         let number = self.values.fetch_add(1, Ordering::Relaxed);
         let value = Value { number, len_bytes: 10_000 };
-        let operation = Operation::Put { key: key.to_owned(), value, if_absent: false };
+        let operation = Operation::Put { key: key.to_owned(), value, condition: Condition::None };
         let outcome = self.cluster.ask(self.nodes[0], operation, PATIENCE.end, true, TO_DOOR.start).await;
-        (outcome == Outcome::Stored).then_some(value)
+        outcome.is_stored().then_some(value)
     }
 
     /// Writes through every node until each has taken one; `Err` names the one that never did.
@@ -341,12 +472,12 @@ impl Clients {
             loop {
                 let number = self.values.fetch_add(1, Ordering::Relaxed);
                 let value = Value { number, len_bytes: 3000 };
-                let operation = Operation::Put { key: key.clone(), value, if_absent: false };
+                let operation = Operation::Put { key: key.clone(), value, condition: Condition::None };
                 let invoked = self.history.invoke(world.trace(), "writer", operation.clone());
                 let asked = self.cluster.ask(*node, operation.clone(), PATIENCE.end, true, TO_DOOR.start);
                 let outcome = asked.await;
                 self.history.complete(world.trace(), "writer", invoked, &outcome);
-                if outcome == Outcome::Stored {
+                if outcome.is_stored() {
                     break;
                 }
                 if tokio::time::Instant::now() > until {

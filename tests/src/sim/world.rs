@@ -8,6 +8,7 @@ use super::limits::STACK_LEN_BYTES;
 use super::net::{Network, SimNet};
 use super::rng::SimRng;
 use super::spawn::SimSpawn;
+use super::system::Shape;
 use super::tasks::{Owner, Tasks};
 use super::trace::{Sink, Summary, Trace};
 use futures::future::BoxFuture;
@@ -18,6 +19,10 @@ use strongroom_io::Device;
 use strongroom_io::memory::MemoryDevice;
 use strongroom_meta::kv::{MemoryKv, MemoryMedia as KvMedia, OrderedKv};
 use strongroom_types::{NodeId, ZoneId};
+
+/// How often, in a million, nodes have two drives, and the drives of a zone are small.
+const TWO_DRIVES: u32 = 250_000;
+const CRAMPED: u32 = 120_000;
 
 /// The world. Clones are the same one.
 #[derive(Clone)]
@@ -82,6 +87,7 @@ pub fn run<T: Send + 'static>(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime without I/O takes nothing from the system").block_on(async move {
             let world = World::new(seed, sink);
+            let _told = world.inner.trace.catch_logs();
             let (tasks, trace) = (Arc::clone(&world.inner.tasks), Arc::clone(&world.inner.trace));
             let output = tasks.run(body(world)).await;
             (output, trace.summary())
@@ -137,6 +143,26 @@ impl World {
         self.inner.tasks.spawn(Owner::World, name, future);
     }
 
+    /// Adds the machines that a system wants, with drives that the seed draws: usually one a node, sometimes two of half the size, and sometimes
+    /// those of one zone are so small that they get full.
+    pub fn furnish(&self, shape: &Shape) {
+        let mut draws = self.draws("furniture");
+        let two = draws.chance(TWO_DRIVES);
+        let cramped = draws.chance(CRAMPED).then(|| u8::try_from(draws.below(u64::from(shape.zones))));
+        let cramped = cramped.map(|zone| zone.expect("below a u8"));
+        for number in 0..shape.zones * shape.nodes_per_zone {
+            let zone = number % shape.zones;
+            let len_bytes =
+                if cramped == Some(zone) { shape.drive_len_bytes_cramped } else { shape.drive_len_bytes };
+            let drives = match shape.drives_per_node {
+                0 => Vec::new(),
+                count if two => vec![len_bytes / 2; 2 * count],
+                count => vec![len_bytes; count],
+            };
+            self.add(NodeId::new(u64::from(number) + 1), ZoneId::new(zone + 1), &drives);
+        }
+    }
+
     /// Adds a machine with empty drives of these lengths. It is off.
     pub fn add(&self, node: NodeId, zone: ZoneId, drives_len_bytes: &[u64]) {
         let trace = &self.inner.trace;
@@ -180,6 +206,40 @@ impl World {
             machine.clock.set_skew_ms(skew_ms);
             self.inner.trace.line(format_args!("clock {node} is off by {skew_ms} ms"));
         }
+    }
+
+    /// From now on the node's monotonic clock runs so much too fast, or too slow if negative.
+    pub fn set_drift(&self, node: NodeId, parts_per_million: i32) {
+        if let Some(machine) = self.machines().get(&node) {
+            machine.clock.set_drift(parts_per_million);
+            self.inner.trace.line(format_args!("clock {node} drifts by {parts_per_million} us/s"));
+        }
+    }
+
+    /// The node's process stands still, if it runs: none of its tasks goes on, and requests to it wait.
+    pub fn pause(&self, node: NodeId) {
+        if self.is_up(node) {
+            self.inner.tasks.pause(Owner::Node(node));
+            self.inner.network.set_paused(node, true);
+            self.inner.trace.line(format_args!("node  {node} stands still"));
+        }
+    }
+
+    /// It goes on, with the ideas that it had.
+    pub fn resume(&self, node: NodeId) {
+        self.inner.network.set_paused(node, false);
+        self.inner.tasks.resume(Owner::Node(node));
+        self.inner.trace.line(format_args!("node  {node} goes on"));
+    }
+
+    /// Calls `then` between two polls of the node's tasks, after this many of them, in this life or a later one.
+    pub fn arm(&self, node: NodeId, polls: u64, then: impl FnOnce() + Send + 'static) {
+        self.inner.tasks.arm(Owner::Node(node), polls, then);
+    }
+
+    /// Forgets what was armed.
+    pub fn disarm(&self, node: NodeId) {
+        self.inner.tasks.disarm(Owner::Node(node));
     }
 
     /// Begins the next life of a node that is down.

@@ -1,3 +1,4 @@
+use super::episodes::Episode;
 use super::{Event, Targets, draw};
 use crate::sim::draws::Draws;
 use std::collections::BTreeSet;
@@ -6,24 +7,24 @@ use strongroom_types::{NodeId, ZoneId};
 
 fn targets() -> Targets {
     let nodes = (0..6).map(|number| (NodeId::new(number + 1), ZoneId::new((number % 3) as u8))).collect();
-    Targets { nodes, drives_per_node: 2, media: true }
+    Targets { nodes, drives_per_node: 2, media: true, state: true }
 }
 
 #[test]
-fn media_is_harmed_in_one_zone_only() {
+fn bytes_are_harmed_in_one_zone_only() {
     let targets = targets();
     let mut harmed_runs = 0;
     for seed in 0..300 {
         let schedule = draw(&mut Draws::new(seed), &targets, Duration::from_secs(120));
         let mut zones = BTreeSet::new();
         for (_, event) in &schedule.events {
-            let node = match event {
-                Event::DriveWeather(node, ..) | Event::Erase(node, _) | Event::Rot(node, ..) => *node,
-                _ => continue,
+            let state = match event {
+                Event::EraseState(node) | Event::RollBackState(node, _) => Some(*node),
+                _ => None,
             };
-            zones.insert(targets.nodes.iter().find(|(other, _)| *other == node).unwrap().1);
+            zones.extend(event.harms().or(state).map(|node| targets.nodes[&node]));
         }
-        assert!(zones.len() <= 1, "seed {seed} harms media in {zones:?}");
+        assert!(zones.len() <= 1, "seed {seed} harms {zones:?}");
         harmed_runs += zones.len();
     }
     assert!(harmed_runs > 200, "media is harmed in {harmed_runs} of 300 runs");
@@ -34,31 +35,34 @@ fn every_node_that_is_killed_is_booted_after_and_every_cut_mended() {
     for seed in 0..300 {
         let schedule = draw(&mut Draws::new(seed), &targets(), Duration::from_secs(120));
         assert!(schedule.events.is_sorted_by_key(|(at, _)| *at));
-        let mut down = BTreeSet::new();
+        let (mut down, mut still, mut armed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut cut = false;
         for (_, event) in &schedule.events {
             match event {
                 Event::Kill(node, _) => drop(down.insert(*node)),
+                Event::KillAtPoll(node, ..) => drop(armed.insert(*node)),
+                Event::Disarm(node) => drop(armed.remove(node)),
                 Event::Boot(node) => drop(down.remove(node)),
-                Event::CutZone(_) | Event::Cut(..) => cut = true,
+                Event::Pause(node) => drop(still.insert(*node)),
+                Event::Resume(node) => drop(still.remove(node)),
+                Event::CutZone(_) | Event::Cut(..) | Event::SlowZone(..) | Event::Mute(_) => cut = true,
                 Event::Mend => cut = false,
-                Event::Erase(node, _) => {
-                    assert!(down.contains(node), "seed {seed}: erased under a running node")
-                }
                 _ => {}
             }
         }
-        assert!(down.is_empty() && !cut, "seed {seed}: {down:?}");
+        assert!(down.is_empty() && still.is_empty() && armed.is_empty() && !cut, "seed {seed}: {down:?}");
     }
 }
 
 #[test]
 fn all_kinds_happen() {
     let mut kinds = BTreeSet::new();
-    for seed in 0..50 {
+    for seed in 0..100 {
         for (_, event) in draw(&mut Draws::new(seed), &targets(), Duration::from_secs(120)).events {
             kinds.insert(format!("{event:?}").split('(').next().unwrap().to_owned());
         }
     }
-    assert_eq!(kinds.len(), 10, "{kinds:?}");
+    assert_eq!(kinds.len(), 21, "{kinds:?}");
+    let names: BTreeSet<String> = Episode::ALL.iter().map(|episode| format!("{episode:?}")).collect();
+    assert_eq!(names.len(), 23);
 }

@@ -114,7 +114,7 @@ fn foul_weather_loses_and_doubles() {
     simulate(|world| {
         Box::pin(async move {
             let nodes = three(&world);
-            world.network().set_weather(Weather { lost: 200_000, duplicated: 200_000, slow: 0 });
+            world.network().set_weather(Weather { lost: 200_000, duplicated: 200_000, ..Weather::default() });
             let (mut answered, mut lost) = (0, 0);
             for _ in 0..500 {
                 match call(&nodes[0].0, 2, LONG).await {
@@ -129,6 +129,94 @@ fn foul_weather_loses_and_doubles() {
             // 0.8 x 0.8 of 500 answered; 0.8 of them arrive, of these a quarter... twice at most.
             assert!((250..400).contains(&answered) && answered + lost == 500, "{answered} {lost}");
             assert!(handled > 420 && handled < 560, "{handled}");
+        })
+    });
+}
+
+#[test]
+fn damage_is_seen_and_breaks_the_connection() {
+    simulate(|world| {
+        Box::pin(async move {
+            let nodes = three(&world);
+            world.network().set_weather(Weather { damaged: 300_000, ..Weather::default() });
+            let (mut answered, mut lost) = (0, 0);
+            for _ in 0..300 {
+                // What else waits on the connection goes with it.
+                let (one, other) = futures::join!(call(&nodes[0].0, 2, LONG), call(&nodes[0].0, 2, LONG));
+                for called in [one, other] {
+                    match called {
+                        Ok(_) => answered += 1,
+                        Err(NetError::Lost { .. }) => lost += 1,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            // Of one pair in four, no message of four is damaged.
+            assert!(answered > 100 && lost > 330, "{answered} {lost}");
+            world.network().set_weather(Weather::default());
+            assert!(call(&nodes[0].0, 2, LONG).await.is_ok());
+        })
+    });
+}
+
+#[test]
+fn the_mute_hear_and_say_nothing() {
+    simulate(|world| {
+        Box::pin(async move {
+            let nodes = three(&world);
+            world.network().mute(id(2));
+            for _ in 0..10 {
+                let patience = Duration::from_secs(10);
+                let before = world.elapsed();
+                let late = Err(NetError::TimedOut { to: id(2) });
+                assert_eq!(call(&nodes[0].0, 2, patience).await, late);
+                assert!(world.elapsed() - before >= patience, "nobody is told anything");
+            }
+            assert_eq!(nodes[1].1.handled.load(Ordering::Relaxed), 5, "it acts on every other one");
+            assert!(call(&nodes[1].0, 1, LONG).await.is_ok());
+            world.network().mend();
+            assert!(call(&nodes[0].0, 2, LONG).await.is_ok());
+        })
+    });
+}
+
+#[test]
+fn a_slow_zone_is_far_from_the_others() {
+    simulate(|world| {
+        Box::pin(async move {
+            let nodes = three(&world);
+            world.network().slow_zone(ZoneId::new(2), Duration::from_millis(500));
+            let before = world.elapsed();
+            assert!(call(&nodes[0].0, 2, LONG).await.is_ok());
+            assert!(world.elapsed() - before >= Duration::from_secs(1), "there and back");
+            let before = world.elapsed();
+            assert!(call(&nodes[0].0, 3, LONG).await.is_ok());
+            assert!(world.elapsed() - before < Duration::from_secs(1));
+        })
+    });
+}
+
+#[test]
+fn requests_wait_for_a_process_that_stands_still_up_to_a_bound() {
+    simulate(|world| {
+        Box::pin(async move {
+            let nodes = three(&world);
+            world.pause(id(2));
+            for _ in 0..5 {
+                let patience = Duration::from_secs(2);
+                assert_eq!(call(&nodes[0].0, 2, patience).await, Err(NetError::TimedOut { to: id(2) }));
+            }
+            assert_eq!(nodes[1].1.handled.load(Ordering::Relaxed), 0);
+            world.resume(id(2));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(nodes[1].1.handled.load(Ordering::Relaxed), 5, "with stale ideas");
+            world.pause(id(2));
+            for _ in 0..600 {
+                assert!(call(&nodes[0].0, 2, Duration::from_millis(20)).await.is_err());
+            }
+            world.resume(id(2));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(nodes[1].1.handled.load(Ordering::Relaxed), 5 + super::REQUESTS_PER_PEER_MAX);
         })
     });
 }

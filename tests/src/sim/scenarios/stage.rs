@@ -1,0 +1,170 @@
+//! What told stories have in common: objects that were acknowledged, looking for them, and where their bytes stand.
+
+use crate::sim::faults::Event;
+use crate::sim::operation::{Operation, Outcome, Value};
+use crate::sim::workload::Clients;
+use crate::sim::world::{End, World};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use strongroom_types::units::BLOCK_LEN_BYTES;
+use strongroom_types::{NodeId, ZoneId};
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than it takes until everyone sees that a zone is away, so that new slabs are placed without it.
+const SEEN_AWAY: Duration = Duration::from_secs(16);
+const BREATH: Duration = Duration::from_secs(1);
+const ATTEMPTS: usize = 8;
+
+/// The objects that a story has stored, by key.
+pub(super) type Stored = BTreeMap<String, Value>;
+
+/// The nodes of a zone.
+pub(super) fn nodes_of(world: &World, zone: ZoneId) -> Vec<NodeId> {
+    world.nodes().into_iter().filter(|(_, of)| *of == zone).map(|(node, _)| node).collect()
+}
+
+/// All zones, that of the first node first: clients of stories write through it.
+pub(super) fn zones(world: &World) -> Vec<ZoneId> {
+    let mut zones = Vec::new();
+    for (_, zone) in world.nodes() {
+        if !zones.contains(&zone) {
+            zones.push(zone);
+        }
+    }
+    zones
+}
+
+/// Waits until the cluster takes objects: buckets are made by the first who need them.
+pub(super) async fn serves(clients: &Clients) {
+    for key in clients.history.keys().iter().take(2) {
+        while clients.write_one(key).await.is_none() {
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+}
+
+/// Stores an object under each of these keys, one after the other, each a row of its own.
+pub(super) async fn store(clients: &Clients, keys: &[String]) -> Result<Stored, String> {
+    let mut stored = Stored::new();
+    for key in keys {
+        let mut value = None;
+        // A slab that is rolled under it may cost an attempt. One without an answer may have been done, and is then overwritten.
+        for _ in 0..ATTEMPTS {
+            value = clients.write_one(key).await;
+            if value.is_some() {
+                break;
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+        let value = value.ok_or_else(|| format!("live: {key} is not stored, and two zones are there"))?;
+        stored.insert(key.clone(), value);
+    }
+    Ok(stored)
+}
+
+/// The last zone is cut off, and everyone has seen it.
+pub(super) async fn without_last_zone(clients: &Clients) {
+    let world = clients.cluster.world();
+    let last = *zones(world).last().expect("a world has zones");
+    clients.cluster.happen(Event::CutZone(last));
+    tokio::time::sleep(SEEN_AWAY).await;
+}
+
+/// All nodes end and start again; what happens to them in between is the story's.
+pub(super) fn restart_all(clients: &Clients, end: End, between: impl FnOnce()) {
+    let nodes = clients.cluster.world().nodes();
+    for (node, _) in &nodes {
+        clients.cluster.kill(*node, end);
+    }
+    between();
+    for (node, _) in &nodes {
+        clients.cluster.boot(*node);
+    }
+}
+
+/// What a look at stored objects gave.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Keys that some node could not give.
+    pub(super) errors: Vec<String>,
+    /// Answers that must not be.
+    pub(super) violations: Vec<String>,
+}
+
+/// Reads every object through every one of these nodes. An error is no violation; other bytes are, and so is that there is nothing.
+pub(super) async fn look(clients: &Clients, nodes: &[NodeId], stored: &Stored) -> Look {
+    let mut look = Look::default();
+    for (key, value) in stored {
+        let mut failed = false;
+        for node in nodes {
+            let get = Operation::Get { key: key.clone() };
+            match clients.cluster.ask(*node, get, PATIENCE, true, Duration::ZERO).await {
+                Outcome::Found(bytes) if bytes == value.bytes() => {}
+                Outcome::Unknown(_) | Outcome::Refused(_) => failed = true,
+                Outcome::Found(bytes) => look.violations.push(format!(
+                    "I9: {key} by {node} is {:?}, and {value} was acknowledged",
+                    Value::of(&bytes)
+                )),
+                other => look.violations.push(format!("I8: acknowledged {key} {value} by {node}: {other}")),
+            }
+        }
+        if failed {
+            look.errors.push(key.clone());
+        }
+    }
+    let trace = clients.cluster.world().trace();
+    trace.line(format_args!("story {} of {} keys cannot be read", look.errors.len(), stored.len()));
+    look
+}
+
+/// Waits for an alarm of this kind; whether one came.
+pub(super) async fn alarm_within(clients: &Clients, limit: Duration, is_it: impl Fn(&str) -> bool) -> bool {
+    let until = tokio::time::Instant::now() + limit;
+    loop {
+        if clients.cluster.all_found().alarms.iter().any(|alarm| is_it(alarm)) {
+            return true;
+        }
+        if tokio::time::Instant::now() >= until {
+            return false;
+        }
+        tokio::time::sleep(BREATH).await;
+    }
+}
+
+/// Each drive of these zones, as events name them.
+pub(super) fn drives(world: &World, zones: &[ZoneId]) -> Vec<(NodeId, usize)> {
+    let nodes = zones.iter().flat_map(|zone| nodes_of(world, *zone));
+    nodes.flat_map(|node| (0..world.drives(node).len()).map(move |drive| (node, drive))).collect()
+}
+
+/// How the bytes of a value are searched for on media.
+const SEARCH_LEN_BYTES: usize = 4 << 20;
+
+/// Flips a bit wherever these bytes stand on any drive; says in how many places.
+pub(super) fn rot_all(world: &World, needle: &[u8]) -> usize {
+    let mut copies = 0;
+    for drive in world.nodes().iter().flat_map(|(node, _)| world.drives(*node)) {
+        let mut at = 0;
+        while at < drive.media.len_bytes() {
+            let len =
+                SEARCH_LEN_BYTES.min(usize::try_from(drive.media.len_bytes() - at).expect("a small drive"));
+            let window = drive.media.peek(at, len);
+            for found in all_places(&window, needle) {
+                drive.media.rot(at + found as u64, 0x10);
+                copies += 1;
+            }
+            // Overlapping, so that no place is cut in two.
+            at += (len - if len == SEARCH_LEN_BYTES { BLOCK_LEN_BYTES as usize } else { 0 }) as u64;
+        }
+    }
+    copies
+}
+
+fn all_places<'a>(hay: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    let first = needle[0];
+    hay.iter()
+        .enumerate()
+        .filter(move |(at, byte)| **byte == first && hay[*at..].starts_with(needle))
+        .map(|(at, _)| at)
+}
