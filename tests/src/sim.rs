@@ -25,10 +25,12 @@ pub mod faults;
 pub mod system;
 pub mod workload;
 pub mod scenarios;
+pub mod report;
+pub mod inspection;
 pub mod run;
+pub mod shrink;
 pub mod toy;
 pub mod strongroom;
-pub mod report;
 
 pub use draws::Draws;
 pub use world::World;

@@ -150,7 +150,8 @@ impl DrivePlan {
         }
         let fault = Self::draw_one(draws, *weather, self.len_bytes, bad, intent);
         if matches!(fault, Fault::Error | Fault::ErrorAfter) && weather.burst_count_max > 0 {
-            *burst_count = u32::try_from(draws.below(u64::from(weather.burst_count_max))).expect("below a u32");
+            *burst_count =
+                u32::try_from(draws.below(u64::from(weather.burst_count_max))).expect("below a u32");
         }
         fault
     }

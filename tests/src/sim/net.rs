@@ -348,7 +348,8 @@ impl Network {
     fn arrive_damaged(self: &Arc<Self>, kind: FrameKind, message: &Message) {
         let Message { call, from, to, bytes } = message;
         let state = self.lock();
-        if state.cuts.contains(&(*from, *to)) || !matches!(state.processes.get(to), Some(Process::Up { .. })) {
+        if state.cuts.contains(&(*from, *to)) || !matches!(state.processes.get(to), Some(Process::Up { .. }))
+        {
             drop(state);
             return self.silence(*call);
         }
@@ -570,12 +571,7 @@ impl Net for SimNet {
     }
 }
 
-fn encode(
-    kind: FrameKind,
-    call: u64,
-    deadline_ms: u32,
-    frame: &Frame,
-) -> Result<Bytes, FormatError> {
+fn encode(kind: FrameKind, call: u64, deadline_ms: u32, frame: &Frame) -> Result<Bytes, FormatError> {
     let header = EnvelopeHeader::for_frame(kind, call, deadline_ms, frame)?;
     let mut bytes =
         BytesMut::with_capacity(EnvelopeHeader::LEN_BYTES + frame.head.len() + frame.payload.len());

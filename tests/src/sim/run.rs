@@ -69,6 +69,7 @@ pub fn run(system: Arc<dyn System>, options: Options) -> Report {
             });
             played.checked.insert("keys".to_owned(), history.keys().len() as u64);
             played.found.extend(check_history(&history).into_iter().map(Found::from));
+            played.found = some_of_each(played.found);
             for found in &played.found {
                 world.trace().line(format_args!("WRONG {found}"));
             }
@@ -98,6 +99,23 @@ pub fn script(system: &dyn System, options: &Options) -> Option<Script> {
         })
     });
     Some(Script { seed, span, clients: *clients, keys: *keys, schedule })
+}
+
+/// Of what breaks one rule this much is told: the rest is of the same cause.
+const TOLD_OF_A_RULE_MAX: usize = 4;
+
+fn some_of_each(found: Vec<Found>) -> Vec<Found> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut told = found;
+    told.retain(|found| {
+        let count = counts.entry(found.rule.clone()).or_default();
+        *count += 1;
+        *count <= TOLD_OF_A_RULE_MAX
+    });
+    for (rule, count) in counts.into_iter().filter(|(_, count)| *count > TOLD_OF_A_RULE_MAX) {
+        told.push(Found { rule, what: format!("{} more like these", count - TOLD_OF_A_RULE_MAX) });
+    }
+    told
 }
 
 /// How a run goes.
@@ -207,7 +225,9 @@ async fn recover(
     let all = cluster.all_found();
     found.extend(all.wrong.iter().map(|words| Found::told(words)));
     let losses = all.alarms.iter().filter(|alarm| scenarios::is_loss(alarm));
-    found.extend(losses.map(|alarm| Found::told(&format!("alarm, though all was within the promise: {alarm}"))));
+    found.extend(
+        losses.map(|alarm| Found::told(&format!("alarm, though all was within the promise: {alarm}"))),
+    );
     found
 }
 

@@ -6,6 +6,7 @@ mod facts;
 
 use super::system::{Door, Mutant, NodeParts, Shape, System};
 use anyhow::Context;
+use bytes::Bytes;
 use client::Client;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,11 +14,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use strongroom::cluster::Peers;
 use strongroom::config::{Credentials, Member, SlabPolicy};
 use strongroom::drive::{FormatSpec, OpenError};
 use strongroom::node::{Node, NodeParts as RealParts};
+use strongroom_core::limits::DRIVE_FULL_PREFERRED_PERCENT_MAX;
 use strongroom_core::mutants::{Mutant as Fault, MutantSwitch};
+use strongroom_env::Env;
 use strongroom_format::superblock::SuperblockError;
+use strongroom_format::wire::message::{DriveState, Request, Response};
 use strongroom_io::Device;
 use strongroom_meta::Timing;
 use strongroom_types::{ClusterId, DriveId, NodeId, SlabId, SlabRecord, ZoneId};
@@ -28,6 +33,7 @@ const EXTENT_LEN_BYTES: u32 = 256 * 1024;
 const DRIVE_LEN_BYTES: u64 = 96 << 20;
 /// A slab, half of another one, and what is cold of some.
 const DRIVE_LEN_BYTES_CRAMPED: u64 = 16 << 20;
+const PING_PATIENCE: Duration = Duration::from_secs(1);
 const ACCESS_KEY: &str = "AKIDSIMULATED";
 const SECRET_KEY: &str = "simulated-secret";
 
@@ -60,6 +66,26 @@ const MUTANTS: &[Mutant] = &[
         name: "eio-is-not-found",
         what: "a drive's read error is taken for an absent fragment",
         scenario: Some("drives-die-one-by-one"),
+    },
+    Mutant {
+        name: "seal-with-too-few",
+        what: "a seal is decided from any k answers, whoever is silent",
+        scenario: Some("holders-swap-silence"),
+    },
+    Mutant {
+        name: "truncate-on-bad-crc",
+        what: "a row whose bytes do not match ends what a holder says it has",
+        scenario: Some("rot-of-all-copies"),
+    },
+    Mutant {
+        name: "reuse-raft-id",
+        what: "a voter that lost its store goes on under the id that it had",
+        scenario: Some("voter-forgets"),
+    },
+    Mutant {
+        name: "free-before-commit",
+        what: "a fragment is freed before the layout that supersedes it is committed",
+        scenario: Some("slow-zone-dies"),
     },
 ];
 
@@ -139,6 +165,10 @@ fn switch(mutant: Option<&'static str>) -> anyhow::Result<MutantSwitch> {
         Some("commit-before-durable") => Fault::CommitBeforeDurable,
         Some("lose-committed-upto") => Fault::LoseCommittedUpto,
         Some("eio-is-not-found") => Fault::EioIsNotFound,
+        Some("seal-with-too-few") => Fault::SealWithTooFew,
+        Some("truncate-on-bad-crc") => Fault::TruncateOnBadCrc,
+        Some("reuse-raft-id") => Fault::ReuseRaftId,
+        Some("free-before-commit") => Fault::FreeBeforeCommit,
         Some(other) => anyhow::bail!("no mutant {other:?}"),
     }))
 }
@@ -167,6 +197,23 @@ async fn format_if_new(
     Ok(())
 }
 
+/// Whether some drive has too little room to be chosen for new fragments.
+async fn some_drive_is_full(env: &Env, nodes: impl Iterator<Item = &NodeId>) -> bool {
+    let peers = Peers::new(env.clone());
+    for node in nodes {
+        let answer = peers.ask(*node, &Request::Ping, Bytes::new(), PING_PATIENCE).await;
+        let Ok((Response::Pong(pong), _)) = answer else { continue };
+        let is_full = |drive: &DriveState| {
+            u64::from(drive.extents_free) * 100
+                < u64::from(drive.extents_total) * u64::from(100 - DRIVE_FULL_PREFERRED_PERCENT_MAX)
+        };
+        if pong.drives.iter().any(is_full) {
+            return true;
+        }
+    }
+    false
+}
+
 struct Entrance {
     node: Arc<Node>,
     client: Client,
@@ -183,11 +230,16 @@ impl Door for Entrance {
     }
 
     fn unsettled(&self, harmed: BTreeSet<NodeId>) -> BoxFuture<'static, Vec<String>> {
-        let (node, env) = (Arc::clone(&self.node), self.env.clone());
+        let (node, env, zones) = (Arc::clone(&self.node), self.env.clone(), self.zones.clone());
         Box::pin(async move {
-            facts::unsettled(&node, &env, &harmed)
-                .await
-                .unwrap_or_else(|error| vec![format!("no answer: {error:#}")])
+            let left = facts::unsettled(&node, &env, &harmed).await;
+            let left = left.unwrap_or_else(|error| vec![format!("no answer: {error:#}")]);
+            let waits = !left.is_empty() && left.iter().all(|what| what.starts_with("a slab is not cold"));
+            if waits && some_drive_is_full(&env, zones.keys()).await {
+                // Where there is no room slabs stay copies, since nothing gives space back yet.
+                return Vec::new();
+            }
+            left
         })
     }
 
@@ -205,7 +257,9 @@ impl Door for Entrance {
         Box::pin(async move { facts::gather(&node, &env, zones).await.map(Some) })
     }
 
-    fn contents(&self) -> BoxFuture<'static, Vec<(super::checkers::layout::Place, super::checkers::content::Content)>> {
+    fn contents(
+        &self,
+    ) -> BoxFuture<'static, Vec<(super::checkers::layout::Place, super::checkers::content::Content)>> {
         let (node, env) = (Arc::clone(&self.node), self.env.clone());
         Box::pin(async move { facts::contents(&node, &env).await })
     }

@@ -1,100 +1,228 @@
 //! Whether the operations on one key could have happened one after the other, each between its call and its answer.
 //!
-//! The search of Wing and Gong with the memory of Lowe: linearize any operation that was called before the earliest answer
-//! still outstanding, and never look at a set of linearized operations with the same state twice. An operation without an
-//! answer may take effect at any later time or never.
+//! The question is that of Herlihy and Wing; the search is the just-in-time form of Wing and Gong's (Lowe, "Testing for
+//! linearizability", 2017): calls and answers are walked through in their order, with the set of all *states* that may be: a
+//! value, and which of the operations under way have taken effect. Only when an operation is answered must it have: then every
+//! order of the ones under way that lets it is tried, and states where it cannot have are dropped. None left: no order explains
+//! the answers. Exact, in both directions, and cheap because three kinds of state are never kept apart from a better one:
+//! - A read that fits takes effect at once: it changes nothing, and nothing is gained by putting it off.
+//! - Of two states that differ in nothing but that one has used more of the operations whose outcome is not known, the other one
+//!   can do all that it can, for those need never happen.
+//! - Operations of unknown outcome that do the same are used in the order of their calls.
 //!
-//! Not checked: more than one key at once (no promise spans keys), and more than
-//! [`OPERATIONS_PER_KEY_MAX`] operations, which the workload does not make.
+//! An operation without an answer may take effect at any later time, or never.
+//!
+//! Not checked: more than one key at once. No promise spans keys, and a LIST is many reads, each within the call, of each key: what
+//! was acknowledged before it began and not removed must be in it with its tag and length, what was removed before must not; but
+//! it need not be the picture of one moment.
 
 use crate::sim::history::{Effect, Event};
-use crate::sim::limits::{CHECKER_STATES_MAX, OPERATIONS_PER_KEY_MAX};
+use crate::sim::limits::{CHECKER_STATES_MAX, OPERATIONS_UNDER_WAY_MAX};
 use crate::sim::operation::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-const WORDS: usize = OPERATIONS_PER_KEY_MAX / 64;
-const _: () = assert!(OPERATIONS_PER_KEY_MAX.is_multiple_of(64));
+const WORDS: usize = OPERATIONS_UNDER_WAY_MAX / 64;
+const _: () = assert!(OPERATIONS_UNDER_WAY_MAX.is_multiple_of(64));
 
-type Set = [u64; WORDS];
+/// Slots of operations under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Slots([u64; WORDS]);
 
-fn has(set: &Set, index: usize) -> bool {
-    set[index / 64] >> (index % 64) & 1 == 1
-}
-
-fn with(mut set: Set, index: usize) -> Set {
-    set[index / 64] |= 1 << (index % 64);
-    set
-}
-
-/// The value after `event`, or `None` where it cannot have happened at `value`.
-fn step(value: Option<Value>, event: &Event) -> Option<Option<Value>> {
-    match event.effect {
-        Effect::Put { value: new, if_absent } => (!if_absent || value.is_none()).then_some(Some(new)),
-        Effect::Present => value.is_some().then_some(value),
-        Effect::Listed(listed) => (value.is_some() == listed).then_some(value),
-        Effect::Read(read) => (read == value).then_some(value),
-        Effect::Delete => Some(None),
+impl Slots {
+    fn has(&self, slot: usize) -> bool {
+        self.0[slot / 64] >> (slot % 64) & 1 == 1
     }
+
+    fn with(mut self, slot: usize) -> Self {
+        self.0[slot / 64] |= 1 << (slot % 64);
+        self
+    }
+
+    fn without(mut self, slot: usize) -> Self {
+        self.0[slot / 64] &= !(1 << (slot % 64));
+        self
+    }
+
+    fn is_within(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).all(|(one, other)| one & !other == 0)
+    }
+}
+
+/// How things may stand: the value, and which operations under way have taken effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct State {
+    value: Option<Value>,
+    /// Of those that will be answered.
+    done: Slots,
+    /// Of those that never are.
+    used: Slots,
+}
+
+/// An operation under way.
+#[derive(Clone, Copy)]
+struct UnderWay {
+    slot: usize,
+    effect: Effect,
+    answered: bool,
+}
+
+/// The walk through one key's events.
+struct Walk {
+    under_way: Vec<UnderWay>,
+    states: Vec<State>,
 }
 
 /// Checks the events of one key, which had no value before the first.
 ///
 /// # Errors
-/// There is no such order, in words.
+/// There is no such order, in words; or there is too much to try, which says so.
 pub fn check(events: &[Event]) -> Result<(), String> {
-    if events.len() > OPERATIONS_PER_KEY_MAX {
-        return Err(format!("{} operations are too many to check", events.len()));
+    // Calls and answers in their order. No two share a place, but for the keys of one list, whose events are of different keys.
+    let mut moments: Vec<(u64, usize, bool)> = Vec::with_capacity(2 * events.len());
+    for (index, event) in events.iter().enumerate() {
+        moments.push((event.invoked, index, false));
+        moments.extend(event.returned.map(|returned| (returned, index, true)));
     }
-    let returned: Vec<usize> = (0..events.len()).filter(|index| events[*index].returned.is_some()).collect();
-    let mut seen: BTreeSet<(Set, Option<Value>)> = BTreeSet::new();
-    let mut stack: Vec<(Set, Option<Value>)> = vec![([0; WORDS], None)];
-    // The furthest that any order came, to show where it sticks.
-    let mut best: (usize, Set, Option<Value>) = (0, [0; WORDS], None);
-    while let Some((done, value)) = stack.pop() {
-        if !seen.insert((done, value)) {
-            continue;
-        }
-        if seen.len() > CHECKER_STATES_MAX {
-            return Err(format!("more than {CHECKER_STATES_MAX} states: too many unknown outcomes to check"));
-        }
-        let mut count = 0;
-        let mut earliest = u64::MAX;
-        for index in &returned {
-            if has(&done, *index) {
-                count += 1;
-            } else {
-                earliest = earliest.min(events[*index].returned.unwrap_or(u64::MAX));
+    moments.sort_unstable();
+    let start = State { value: None, done: Slots::default(), used: Slots::default() };
+    let mut walk = Walk { under_way: Vec::new(), states: vec![start] };
+    let mut slots: Vec<Option<usize>> = vec![None; events.len()];
+    for (_, index, answered) in moments {
+        if answered {
+            let slot = slots[index].expect("asked for before it is answered");
+            let before = walk.states.clone();
+            walk.answer(slot)?;
+            if walk.states.is_empty() {
+                return Err(describe(events, index, &before));
             }
-        }
-        if count == returned.len() {
-            return Ok(());
-        }
-        if count >= best.0 {
-            best = (count, done, value);
-        }
-        for (index, event) in events.iter().enumerate() {
-            if !has(&done, index)
-                && event.invoked < earliest
-                && let Some(after) = step(value, event)
-            {
-                stack.push((with(done, index), after));
-            }
+        } else {
+            slots[index] = Some(walk.call(&events[index])?);
         }
     }
-    let (_, done, value) = best;
-    let stuck: Vec<String> = events
+    Ok(())
+}
+
+impl Walk {
+    fn call(&mut self, event: &Event) -> Result<usize, String> {
+        let taken: BTreeSet<usize> = self.under_way.iter().map(|one| one.slot).collect();
+        let slot = (0..OPERATIONS_UNDER_WAY_MAX).find(|slot| !taken.contains(slot));
+        let slot = slot.ok_or("too many operations at once, or of unknown outcome, to check")?;
+        let (effect, answered) = (event.effect, event.returned.is_some());
+        // A read without an answer says nothing, and what is never answered need not happen.
+        if answered || effect.writes() {
+            self.under_way.push(UnderWay { slot, effect, answered });
+        }
+        Ok(slot)
+    }
+
+    /// The operation of this slot is answered: keeps the states in which it has taken effect.
+    fn answer(&mut self, slot: usize) -> Result<(), String> {
+        let mut tried = Antichains::default();
+        // Fewest steps first, so that what another state can stand for is seldom tried before that other.
+        let mut queue: VecDeque<State> = self.states.iter().map(|state| self.with_reads(*state)).collect();
+        let mut kept = Antichains::default();
+        while let Some(state) = queue.pop_front() {
+            if !tried.add(state) {
+                continue;
+            }
+            if tried.count > CHECKER_STATES_MAX {
+                return Err(format!(
+                    "more than {CHECKER_STATES_MAX} states: too many unknown outcomes to check"
+                ));
+            }
+            if state.done.has(slot) {
+                kept.add(State { done: state.done.without(slot), ..state });
+                continue;
+            }
+            queue.extend(self.writes(&state).map(|after| self.with_reads(after)));
+        }
+        self.under_way.retain(|one| one.slot != slot);
+        self.states = kept.states();
+        Ok(())
+    }
+
+    /// The state after every read under way that fits it.
+    fn with_reads(&self, mut state: State) -> State {
+        for one in &self.under_way {
+            if one.answered && !one.effect.writes() && one.effect.step(state.value).is_some() {
+                state.done = state.done.with(one.slot);
+            }
+        }
+        state
+    }
+
+    /// The states after each write under way that can take effect next.
+    fn writes(&self, state: &State) -> impl Iterator<Item = State> {
+        let mut tried: BTreeSet<Effect> = BTreeSet::new();
+        self.under_way.iter().filter_map(move |one| {
+            let past = if one.answered { state.done.has(one.slot) } else { state.used.has(one.slot) };
+            if past || !one.effect.writes() {
+                return None;
+            }
+            // Of those that do the same and are never answered, the first that is left.
+            if !one.answered && !tried.insert(one.effect) {
+                return None;
+            }
+            let value = one.effect.step(state.value)?;
+            // Changes nothing and need not happen.
+            if !one.answered && value == state.value {
+                return None;
+            }
+            let mut after = State { value, ..*state };
+            let past = if one.answered { &mut after.done } else { &mut after.used };
+            *past = past.with(one.slot);
+            Some(after)
+        })
+    }
+}
+
+/// States of which none can stand for another: of those with the same value and the same operations done, the sets of used
+/// ones that hold no other such set.
+#[derive(Default)]
+struct Antichains {
+    by_place: BTreeMap<(Option<Value>, Slots), Vec<Slots>>,
+    count: usize,
+}
+
+impl Antichains {
+    /// Adds a state, unless another one can stand for it.
+    fn add(&mut self, state: State) -> bool {
+        let used = self.by_place.entry((state.value, state.done)).or_default();
+        if used.iter().any(|other| other.is_within(&state.used)) {
+            return false;
+        }
+        used.retain(|other| !state.used.is_within(other));
+        used.push(state.used);
+        self.count += 1;
+        true
+    }
+
+    fn states(self) -> Vec<State> {
+        let each = self.by_place.into_iter();
+        each.flat_map(|((value, done), used)| used.into_iter().map(move |used| State { value, done, used }))
+            .collect()
+    }
+}
+
+fn describe(events: &[Event], stuck: usize, before: &[State]) -> String {
+    let at = events[stuck].returned.unwrap_or(u64::MAX);
+    let values: BTreeSet<String> = before
         .iter()
-        .enumerate()
-        .filter(|(index, event)| !has(&done, *index) && event.returned.is_some())
-        .take(3)
-        .map(|(_, event)| format!("{event:?}"))
+        .map(|state| state.value.map_or("none".to_owned(), |value| format!("#{}", value.number)))
         .collect();
-    let recent: Vec<String> = events.iter().rev().take(6).rev().map(|event| format!("{event:?}")).collect();
-    Err(format!(
-        "no order explains the answers; at best the value was {value:?}, then none of these fit: {}; the last events: {}",
-        stuck.join(", "),
-        recent.join(", ")
-    ))
+    let values: Vec<String> = values.into_iter().collect();
+    let mut near: Vec<&Event> = events
+        .iter()
+        .filter(|event| event.invoked < at && event.returned.is_none_or(|returned| returned + 40 >= at))
+        .collect();
+    near.sort_unstable_by_key(|event| (event.returned.unwrap_or(u64::MAX), event.invoked));
+    let near: Vec<String> = near.into_iter().take(12).map(Event::to_string).collect();
+    format!(
+        "no order explains that {}: the value was {} or what an operation under way made of it; around it: {}",
+        events[stuck],
+        values.join(" or "),
+        near.join(", ")
+    )
 }
 
 #[cfg(test)]

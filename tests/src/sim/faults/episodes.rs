@@ -185,13 +185,7 @@ impl Episode {
 
 impl Scene {
     /// Draws an episode that begins at `at` and lasts about `lasts`. What harms for good happens in `harmed`.
-    pub fn draw(
-        draws: &mut Draws,
-        targets: &Targets,
-        harmed: ZoneId,
-        at: Duration,
-        lasts: Duration,
-    ) -> Self {
+    pub fn draw(draws: &mut Draws, targets: &Targets, harmed: ZoneId, at: Duration, lasts: Duration) -> Self {
         let (episode, harms) = Episode::draw(draws, targets);
         let zone = if harms { harmed } else { *draws.pick(&targets.zones()) };
         let node = *draws.pick(&targets.of(zone));

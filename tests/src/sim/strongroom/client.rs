@@ -1,7 +1,7 @@
 //! An S3 client: turns what a client of the simulator wants into signed requests, and answers into outcomes.
 
 use super::{ACCESS_KEY, SECRET_KEY, Shared};
-use crate::sim::operation::{Operation, Outcome};
+use crate::sim::operation::{Condition, Described, Listed, Operation, Outcome, Tag, Value};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
@@ -13,6 +13,7 @@ use strongroom_gateway::checksum::Algorithm;
 use strongroom_gateway::percent::{self, Slash};
 use strongroom_gateway::testing::{Client as Signer, Sign};
 use strongroom_gateway::xml;
+use strongroom_types::VersionId;
 
 /// A bucket with its class; keys take turns.
 pub(super) const BUCKETS: [(&str, &str); 2] = [("letters", "mail"), ("settings", "config")];
@@ -31,6 +32,8 @@ pub(super) struct Client {
 struct Answer {
     status: StatusCode,
     etag: String,
+    version: Option<VersionId>,
+    len_bytes: Option<u64>,
     /// `None` where the body broke off.
     body: Option<Bytes>,
 }
@@ -60,24 +63,66 @@ impl Client {
 
     pub(super) async fn perform(self, operation: Operation) -> Outcome {
         match operation {
-            Operation::Put { key, value, if_absent } => {
-                let headers: &[(&str, &str)] = if if_absent { &[("if-none-match", "*")] } else { &[] };
-                let answer = self.object("PUT", &key, headers, &value.bytes()).await;
+            Operation::Put { key, value, condition } => {
+                let answer = self.conditional("PUT", &key, condition, &value.bytes()).await;
                 match answer.status {
-                    StatusCode::OK => Outcome::Stored,
-                    StatusCode::PRECONDITION_FAILED if if_absent => Outcome::ConditionFailed,
-                    _ => self.failed(bucket_of(&key), &answer).await,
+                    StatusCode::OK if Tag::parse(&answer.etag) != Some(value.tag()) => {
+                        Outcome::Wrong(format!("stored with the tag {} of other bytes", answer.etag))
+                    }
+                    StatusCode::OK => Outcome::Stored(answer.version),
+                    _ => self.not_written(&key, condition, &answer).await,
                 }
             }
             Operation::Get { key } => self.get(&key).await,
-            Operation::Delete { key } => {
-                let answer = self.object("DELETE", &key, &[], b"").await;
+            Operation::Head { key } => self.head(&key).await,
+            Operation::GetVersion { key, version, .. } => {
+                let (bucket, _) = BUCKETS[bucket_of(&key)];
+                let answer =
+                    self.send("GET", &format!("/{bucket}/{key}?versionId={version}"), &[], b"").await;
                 match answer.status {
-                    StatusCode::NO_CONTENT => Outcome::Deleted,
+                    StatusCode::OK if answer.version != Some(version) => {
+                        Outcome::Wrong(format!("asked for {version}, got {:?}", answer.version))
+                    }
+                    StatusCode::OK => match answer.body {
+                        Some(bytes) => Outcome::Found(bytes),
+                        None => Outcome::Unknown("the body broke off".to_owned()),
+                    },
+                    StatusCode::NOT_FOUND if answer.code() == "NoSuchVersion" => Outcome::Missing,
                     _ => self.failed(bucket_of(&key), &answer).await,
                 }
             }
+            Operation::Delete { key, condition } => {
+                let answer = self.conditional("DELETE", &key, condition, b"").await;
+                match answer.status {
+                    StatusCode::NO_CONTENT => Outcome::Deleted,
+                    _ => self.not_written(&key, condition, &answer).await,
+                }
+            }
             Operation::List => self.list().await,
+        }
+    }
+
+    async fn conditional(&self, method: &str, key: &str, condition: Condition, body: &[u8]) -> Answer {
+        match condition {
+            Condition::None => self.object(method, key, &[], body).await,
+            Condition::Absent => self.object(method, key, &[("if-none-match", "*")], body).await,
+            Condition::Matches(value) => {
+                let tag = format!("\"{}\"", value.tag());
+                self.object(method, key, &[("if-match", &tag)], body).await
+            }
+        }
+    }
+
+    /// What an error means for a write with this condition.
+    async fn not_written(&self, key: &str, condition: Condition, answer: &Answer) -> Outcome {
+        match (answer.status, condition) {
+            (StatusCode::PRECONDITION_FAILED, Condition::Absent | Condition::Matches(_)) => {
+                Outcome::ConditionFailed
+            }
+            (StatusCode::NOT_FOUND, Condition::Matches(_)) if answer.code() == "NoSuchKey" => {
+                Outcome::Missing
+            }
+            _ => self.failed(bucket_of(key), answer).await,
         }
     }
 
@@ -89,12 +134,34 @@ impl Client {
             _ => return self.failed(bucket_of(key), &answer).await,
         }
         let Some(bytes) = answer.body else { return Outcome::Unknown("the body broke off".to_owned()) };
+        if let Some(value) = Value::of(&bytes)
+            && Tag::parse(&answer.etag) != Some(value.tag())
+        {
+            return Outcome::Wrong(format!("{value} came with the tag {}", answer.etag));
+        }
         match self.env.rng.u64() {
             draw if draw % 4 == 0 && !bytes.is_empty() => match self.range(key, &answer.etag, &bytes).await {
                 Some(wrong) => Outcome::Wrong(wrong),
                 None => Outcome::Found(bytes),
             },
             _ => Outcome::Found(bytes),
+        }
+    }
+
+    /// Answers to HEAD have no body, so what an error means must be taken from its status.
+    async fn head(&self, key: &str) -> Outcome {
+        let answer = self.object("HEAD", key, &[], b"").await;
+        let told = format!("{} to HEAD", answer.status.as_u16());
+        match (answer.status, Tag::parse(&answer.etag), answer.len_bytes) {
+            (StatusCode::OK, Some(tag), Some(len_bytes)) => Outcome::Described(Described { tag, len_bytes }),
+            (StatusCode::OK, ..) => Outcome::Wrong("an object without a tag or a length".to_owned()),
+            (StatusCode::NOT_FOUND, ..) if self.shared.made[bucket_of(key)].load(Ordering::Relaxed) => {
+                Outcome::Missing
+            }
+            // There may be no such bucket yet; or the node's calendar is off.
+            (StatusCode::NOT_FOUND | StatusCode::FORBIDDEN, ..) => Outcome::Refused(told),
+            (status, ..) if status.is_server_error() => Outcome::Unknown(told),
+            _ => Outcome::Wrong(told),
         }
     }
 
@@ -131,8 +198,16 @@ impl Client {
                 let Some(root) = answer.body.as_ref().and_then(|body| xml::parse(body).ok()) else {
                     return Outcome::Unknown("the body broke off".to_owned());
                 };
-                let contents = root.children.iter().filter(|child| child.name == "Contents");
-                keys.extend(contents.filter_map(|child| child.child_text("Key").map(str::to_owned)));
+                for child in root.children.iter().filter(|child| child.name == "Contents") {
+                    let described = child.child_text("ETag").and_then(Tag::parse).and_then(|tag| {
+                        let len_bytes = child.child_text("Size")?.parse().ok()?;
+                        Some(Described { tag, len_bytes })
+                    });
+                    let Some((key, described)) = child.child_text("Key").zip(described) else {
+                        return Outcome::Wrong("an entry without key, tag or size".to_owned());
+                    };
+                    keys.push(Listed { key: key.to_owned(), described: Some(described) });
+                }
                 if root.child_text("IsTruncated") != Some("true") {
                     break;
                 }
@@ -143,12 +218,13 @@ impl Client {
             }
         }
         // Each bucket's list is in order; a key is in one of them.
-        if !keys.iter().filter(|key| bucket_of(key) == 0).is_sorted()
-            || !keys.iter().filter(|key| bucket_of(key) == 1).is_sorted()
-        {
+        let in_order = |bucket: usize| {
+            keys.iter().map(|listed: &Listed| &listed.key).filter(|key| bucket_of(key) == bucket).is_sorted()
+        };
+        if !in_order(0) || !in_order(1) {
             return Outcome::Wrong(format!("a list is out of order: {keys:?}"));
         }
-        keys.sort();
+        keys.sort_by(|one, next| one.key.cmp(&next.key));
         Outcome::Listed(keys)
     }
 
@@ -168,9 +244,12 @@ impl Client {
         };
         let request = self.signer.request(sign, method, target, headers, body);
         let (parts, body) = self.node.door().handle(request).await.into_parts();
-        let etag = parts.headers.get("etag").and_then(|etag| etag.to_str().ok()).unwrap_or("").to_owned();
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let etag = header("etag").unwrap_or("").to_owned();
+        let version = header("x-amz-version-id").and_then(|id| u128::from_str_radix(id, 16).ok());
+        let len_bytes = header("content-length").and_then(|len| len.parse().ok());
         let body = body.collect().await.ok().map(|collected| collected.to_bytes());
-        Answer { status: parts.status, etag, body }
+        Answer { status: parts.status, etag, version: version.map(VersionId::new), len_bytes, body }
     }
 
     /// What an error means for a request to the bucket of this place.

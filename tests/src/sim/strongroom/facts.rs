@@ -1,7 +1,9 @@
 //! What the checkers look at, from inside: slab tables, versions, what drives hold.
 
 use super::client::BUCKETS;
-use crate::sim::checkers::layout::{self, Facts};
+use crate::sim::checkers::content::Content as Readable;
+use crate::sim::checkers::layout::{self, Facts, Place};
+use crate::sim::checkers::watch::{Glimpse, GroupGlimpse};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +11,9 @@ use std::time::Duration;
 use strongroom::cluster::Peers;
 use strongroom::node::Node;
 use strongroom_env::Env;
-use strongroom_format::wire::message::{FragmentReport, Read, Refusal, Report, Request, Response};
+use strongroom_format::wire::message::{
+    FragmentAddress, FragmentReport, Read, Refusal, Report, Request, Response,
+};
 use strongroom_meta::control::{ControlAnswer, ControlQuery};
 use strongroom_meta::group::{Content, GroupAnswer, GroupQuery, PageEntry};
 use strongroom_types::{
@@ -126,22 +130,64 @@ pub(super) async fn probe(node: &Node) -> Vec<String> {
     wrong
 }
 
-/// Everything, of all nodes, by one node's asking.
+/// How much of a fragment is read at once, and how much where that fails.
+const READ_LEN_BYTES: u32 = 1 << 20;
+const BLOCK_LEN_BYTES: u32 = strongroom_types::units::BLOCK_LEN_BYTES;
+/// Attempts at a read that the drive has no room for now.
+const BUSY_MAX: usize = 10;
+
+/// Everything that this node's drives hold, read as a scrub would: each block checked by the drive, nothing hurried.
+pub(super) async fn contents(node: &Node, env: &Env) -> Vec<(Place, Readable)> {
+    let mut contents = Vec::new();
+    let own = NodeId::new(node.status().node);
+    for (drive, report) in own_fragments(node) {
+        let FragmentReport { address, len_bytes, .. } = report;
+        let mut content = Readable::default();
+        let mut at = 0;
+        while at < len_bytes {
+            let len = READ_LEN_BYTES.min(len_bytes - at);
+            match read(node, env, address, at, len).await {
+                Ok(bytes) => content.push(len, Ok(bytes)),
+                Err(_) => {
+                    for block in (at..at + len).step_by(BLOCK_LEN_BYTES as usize) {
+                        let len = BLOCK_LEN_BYTES.min(at + len - block);
+                        content.push(len, read(node, env, address, block, len).await);
+                    }
+                }
+            }
+            at += len;
+        }
+        contents.push(((own, drive, address.slab, address.fragment, address.generation), content));
+    }
+    contents
+}
+
+async fn read(
+    node: &Node,
+    env: &Env,
+    address: FragmentAddress,
+    offset_bytes: u32,
+    len_bytes: u32,
+) -> Result<Bytes, String> {
+    let read = Read { address, offset_bytes, len_bytes, foreground: false };
+    for _ in 0..BUSY_MAX {
+        return match node.holder().serve(Request::Read(read), Bytes::new()).await {
+            (Response::Bytes, bytes) if bytes.len() == len_bytes as usize => Ok(bytes),
+            (Response::Refused(Refusal::Busy), _) => {
+                env.clock.sleep(Duration::from_millis(5)).await;
+                continue;
+            }
+            (Response::Refused(refusal), _) => Err(refusal.to_string()),
+            (other, bytes) => Err(format!("{other:?} with {} bytes", bytes.len())),
+        };
+    }
+    Err("busy for long".to_owned())
+}
+
+/// Everything but contents, of all nodes, by one node's asking.
 pub(super) async fn gather(node: &Node, env: &Env, zones: BTreeMap<NodeId, ZoneId>) -> anyhow::Result<Facts> {
     let peers = Peers::new(env.clone());
-    let mut facts = Facts { slabs: slabs(node, env).await?, zones: zones.clone(), ..Facts::default() };
-    for node in zones.keys() {
-        let (answer, _) = peers.ask(*node, &Request::Ping, Bytes::new(), PATIENCE).await?;
-        let Response::Pong(pong) = answer else { bail!("not an answer in kind") };
-        for drive in pong.drives {
-            let report = Request::Report(Report { drive: drive.drive, after: None, limit: REPORT_PAGE });
-            let (answer, _) = peers.ask(*node, &report, Bytes::new(), PATIENCE).await?;
-            let Response::Fragments { fragments, truncated: false } = answer else {
-                bail!("not an answer in kind")
-            };
-            facts.fragments.push((*node, drive.drive, fragments));
-        }
-    }
+    let mut facts = Facts { zones: zones.clone(), ..Facts::default() };
     for (name, _) in BUCKETS {
         let query = ControlQuery::Bucket(BucketName::new(name)?);
         let ControlAnswer::Bucket(record) = node.meta().control_query(query, deadline(env)).await? else {
@@ -152,7 +198,45 @@ pub(super) async fn gather(node: &Node, env: &Env, zones: BTreeMap<NodeId, ZoneI
             versions(node, env, group, bucket, name, &mut facts).await?;
         }
     }
+    // After the versions: a slab is in the table before anything points into it.
+    facts.slabs = slabs(node, env).await?;
+    for node in zones.keys() {
+        let (answer, _) = peers.ask(*node, &Request::Ping, Bytes::new(), PATIENCE).await?;
+        let Response::Pong(pong) = answer else { bail!("not an answer in kind") };
+        facts.sessions.insert(*node, pong.session);
+        for state in pong.drives {
+            facts.drives.push((*node, state));
+            let report = Request::Report(Report { drive: state.drive, after: None, limit: REPORT_PAGE });
+            let (answer, _) = peers.ask(*node, &report, Bytes::new(), PATIENCE).await?;
+            let Response::Fragments { fragments, truncated: false } = answer else {
+                bail!("not an answer in kind")
+            };
+            facts.fragments.push((*node, state.drive, fragments));
+        }
+    }
     Ok(facts)
+}
+
+/// The slab tables, as they are now.
+pub(super) async fn table(node: &Node, env: &Env) -> anyhow::Result<BTreeMap<SlabId, SlabRecord>> {
+    slabs(node, env).await
+}
+
+/// What can be seen of a node at once, without asking anybody.
+pub(super) fn glimpse(node: &Node) -> Glimpse {
+    let status = node.status();
+    let groups = node.meta().status().into_iter().map(|group| GroupGlimpse {
+        group: group.group.map_or_else(|| "control".to_owned(), |group| group.to_string()),
+        leads: group.leads,
+        term: group.term,
+        applied: group.applied.unwrap_or(0),
+        stopped: group.stopped,
+    });
+    Glimpse {
+        groups: groups.collect(),
+        fragments: own_fragments(node).into_iter().map(|(_, report)| report).collect(),
+        alarms: status.alarms,
+    }
 }
 
 async fn versions(

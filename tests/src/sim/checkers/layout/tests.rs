@@ -98,11 +98,14 @@ fn each_break_is_seen() {
         broken(|facts| record(facts).state = SlabState::Dead),
         ["I5", "I5", "space", "space", "space"]
     );
-    let same_node = broken(|facts| {
+    let same_drive = broken(|facts| {
         let first = record(facts).holders[0];
-        record(facts).holders[1].node = first.node;
+        record(facts).holders[1] = first;
     });
-    assert!(same_node.contains(&"I10"), "{same_node:?}");
+    assert!(same_drive.contains(&"I10"), "{same_drive:?}");
+    let one_zone =
+        broken(|facts| facts.zones.extend((2..=3).map(|node| (NodeId::new(node), ZoneId::new(1)))));
+    assert!(one_zone.contains(&"I10, I11"), "{one_zone:?}");
     let unknown = broken(|facts| {
         let mut report = facts.fragments[0].2[0];
         report.address.generation = Generation::new(9);

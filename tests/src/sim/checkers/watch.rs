@@ -1,0 +1,225 @@
+//! What must hold while a run goes on, and can be seen from outside without asking anybody: several times a simulated second, and at
+//! once where a node says that it freed something.
+//!
+//! - Raft: a term of a group has one leader; within a life of a node its term and what it has applied never go back.
+//! - **I3** What a holder has of a copy only grows until a seal mark is on it, also over restarts and power cuts; its epoch never goes
+//!   back; a seal mark that is there stays.
+//! - **I6** A fragment that is gone was superseded: the slab table, asked at that moment, does not name it any more.
+//! - **I12** The tasks of a node and its alarms are bounded.
+//!
+//! Nothing is said of nodes whose media were harmed, but for Raft. Not checked: what happens and is undone between two looks, rows as
+//! such (a report has their bytes, not their checksums; seals compare those), and groups whose state was harmed.
+
+use super::Violation;
+use crate::sim::limits::TASKS_PER_NODE_MAX;
+use std::collections::{BTreeMap, BTreeSet};
+use strongroom_format::wire::message::{FragmentAddress, FragmentReport};
+use strongroom_types::{NodeId, SlabId, SlabRecord, SlabState};
+
+const LEADER: &str = "Raft: one leader a term";
+const BACK: &str = "Raft: term and state never go back in a life";
+const GROWS: &str = "I3: what a holder has only grows";
+const FREED: &str = "I6: what the slab table names is not freed";
+const BOUNDED: &str = "I12: tasks are bounded";
+
+/// What can be seen of a node at once.
+#[derive(Clone, Debug, Default)]
+pub struct Glimpse {
+    /// The groups that it votes in.
+    pub groups: Vec<GroupGlimpse>,
+    /// What its drives hold.
+    pub fragments: Vec<FragmentReport>,
+    /// Its alarms.
+    pub alarms: Vec<String>,
+}
+
+/// A group as one voter sees it.
+#[derive(Clone, Debug)]
+pub struct GroupGlimpse {
+    /// Its name.
+    pub group: String,
+    /// Whether this node leads it.
+    pub leads: bool,
+    /// Raft's term.
+    pub term: u64,
+    /// The last entry applied.
+    pub applied: u64,
+    /// Why it is stopped here, where it is.
+    pub stopped: Option<String>,
+}
+
+/// Something to tell in the trace.
+pub type Told = (&'static str, String);
+
+/// What was seen until now.
+#[derive(Default)]
+pub struct Watch {
+    leaders: BTreeMap<(String, u64), NodeId>,
+    terms: BTreeMap<(NodeId, String), (u64, u64, u64)>,
+    fragments: BTreeMap<NodeId, BTreeMap<FragmentKey, FragmentReport>>,
+    alarms: BTreeSet<(NodeId, String)>,
+    violations: Vec<Violation>,
+    looks: u64,
+}
+
+type FragmentKey = (u128, u64, u8, u32);
+
+fn key_of(address: &FragmentAddress) -> FragmentKey {
+    (address.drive.get(), address.slab.to_bits(), address.fragment.get(), address.generation.get())
+}
+
+/// Whether a fragment has something that was promised to be kept.
+fn is_kept(report: &FragmentReport) -> bool {
+    // A cold one has its length before its bytes.
+    if report.profile.is_copies() { report.len_bytes > 0 } else { report.sealed }
+}
+
+impl Watch {
+    /// Looks at a node in its `life`; gives what to tell, and the fragments that are gone since the last look.
+    pub fn look(
+        &mut self,
+        node: NodeId,
+        life: u64,
+        tasks: usize,
+        harmed: bool,
+        glimpse: &Glimpse,
+    ) -> (Vec<Told>, Vec<FragmentReport>) {
+        self.looks += 1;
+        let mut told = Vec::new();
+        self.look_at_groups(node, life, &glimpse.groups, &mut told);
+        for alarm in &glimpse.alarms {
+            if self.alarms.insert((node, alarm.clone())) {
+                told.push(("alarm", format!("{node}: {alarm}")));
+            }
+        }
+        if tasks > TASKS_PER_NODE_MAX {
+            self.found(BOUNDED, format!("{node} has {tasks} tasks"));
+        }
+        let gone = self.look_at_fragments(node, harmed, &glimpse.fragments, &mut told);
+        (told, gone)
+    }
+
+    /// Judges fragments that are gone from `node` by the slab table as it is now.
+    pub fn judge_gone(
+        &mut self,
+        node: NodeId,
+        gone: &[FragmentReport],
+        table: &BTreeMap<SlabId, SlabRecord>,
+    ) {
+        for report in gone {
+            let address = &report.address;
+            let Some(record) = table.get(&address.slab) else { continue };
+            let holder = record.holders.get(usize::from(address.fragment.get()));
+            let named = record.state != SlabState::Dead
+                && record.generation == address.generation
+                && holder.is_some_and(|holder| (holder.node, holder.drive) == (node, address.drive));
+            if named {
+                self.found(FREED, format!("{node}: {address:?}, the table has {record:?}"));
+            }
+        }
+    }
+
+    /// How often it looked, and what it found, once.
+    pub fn result(&mut self) -> (u64, Vec<Violation>) {
+        (self.looks, std::mem::take(&mut self.violations))
+    }
+
+    fn found(&mut self, rule: &'static str, found: String) {
+        let violation = Violation { rule, found };
+        // One of a kind says it; a broken rule may be seen at every look.
+        if !self.violations.iter().any(|other| other.rule == rule) {
+            self.violations.push(violation);
+        }
+    }
+
+    fn look_at_groups(&mut self, node: NodeId, life: u64, groups: &[GroupGlimpse], told: &mut Vec<Told>) {
+        for GroupGlimpse { group, leads, term, applied, stopped } in groups {
+            if *leads {
+                match self.leaders.insert((group.clone(), *term), node) {
+                    Some(other) if other != node => {
+                        self.found(LEADER, format!("{group} term {term}: {other} and {node}"));
+                    }
+                    Some(_) => {}
+                    None => told.push(("raft", format!("{node} leads {group} in term {term}"))),
+                }
+            }
+            if let Some(why) = stopped
+                && self.alarms.insert((node, format!("{group} stopped: {why}")))
+            {
+                told.push(("raft", format!("{node} has stopped in {group}: {why}")));
+            }
+            let before = self.terms.insert((node, group.clone()), (life, *term, *applied));
+            if let Some((before_life, before_term, before_applied)) = before
+                && before_life == life
+                && (before_term > *term || before_applied > *applied)
+            {
+                self.found(
+                    BACK,
+                    format!(
+                        "{node} {group}: term {before_term}, applied {before_applied}; then {term}, {applied}"
+                    ),
+                );
+            }
+        }
+    }
+
+    fn look_at_fragments(
+        &mut self,
+        node: NodeId,
+        harmed: bool,
+        reports: &[FragmentReport],
+        told: &mut Vec<Told>,
+    ) -> Vec<FragmentReport> {
+        let now: BTreeMap<FragmentKey, FragmentReport> =
+            reports.iter().map(|report| (key_of(&report.address), *report)).collect();
+        let before = self.fragments.insert(node, now.clone()).unwrap_or_default();
+        let mut gone = Vec::new();
+        for (key, report) in &now {
+            let FragmentReport { address, profile, .. } = report;
+            let place = format!("{} {} {} on {node}", address.slab, address.fragment, address.generation);
+            match before.get(key) {
+                None => told.push(("slab", format!("{place}: {profile}, {} B", report.len_bytes))),
+                Some(old) => {
+                    if report.sealed && !old.sealed {
+                        let what = if profile.is_copies() { "fenced at" } else { "finished with" };
+                        told.push((
+                            "slab",
+                            format!("{place}: {what} {} B, {}", report.len_bytes, report.epoch),
+                        ));
+                    }
+                    if !harmed && let Some(wrong) = shrunk(old, report) {
+                        self.found(GROWS, format!("{place}: {wrong}: {old:?}, then {report:?}"));
+                    }
+                }
+            }
+        }
+        for (key, old) in &before {
+            if !now.contains_key(key) {
+                let FragmentAddress { slab, fragment, generation, .. } = &old.address;
+                told.push(("slab", format!("{slab} {fragment} {generation} on {node}: gone")));
+                if !harmed && is_kept(old) {
+                    gone.push(*old);
+                }
+            }
+        }
+        gone
+    }
+}
+
+/// What went back between two reports of a fragment, if anything.
+fn shrunk(old: &FragmentReport, new: &FragmentReport) -> Option<&'static str> {
+    if new.epoch < old.epoch {
+        return Some("its epoch went back");
+    }
+    if !old.profile.is_copies() {
+        return (old.sealed && !new.sealed).then_some("it is not finished any more");
+    }
+    if old.sealed && !new.sealed {
+        return Some("its seal mark is gone");
+    }
+    // A seal cuts it to the agreed length.
+    (!new.sealed && new.len_bytes < old.len_bytes).then_some("rows are gone")
+}
+
+#[cfg(test)]
+mod tests;

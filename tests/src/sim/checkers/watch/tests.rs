@@ -1,0 +1,120 @@
+use super::{Glimpse, GroupGlimpse, Watch};
+use std::collections::BTreeMap;
+use strongroom_format::wire::message::{FragmentAddress, FragmentReport};
+use strongroom_types::{
+    DriveId, Epoch, FragmentIndex, Generation, GroupId, Holder, Holders, NodeId, Profile, SessionId, SlabId,
+    SlabRecord, SlabState,
+};
+
+const NODE: NodeId = NodeId::new(1);
+
+fn slab() -> SlabId {
+    SlabId::new(GroupId::new(0), 1).unwrap()
+}
+
+fn report(len_bytes: u32, sealed: bool, epoch: u32) -> FragmentReport {
+    let address = FragmentAddress {
+        drive: DriveId::new(1),
+        slab: slab(),
+        fragment: FragmentIndex::new(0),
+        generation: Generation::FIRST,
+    };
+    let profile = Profile::copies(3).unwrap();
+    FragmentReport { address, profile, epoch: Epoch::new(epoch), len_bytes, extents: 1, sealed }
+}
+
+fn fragments(reports: &[FragmentReport]) -> Glimpse {
+    Glimpse { fragments: reports.to_vec(), ..Glimpse::default() }
+}
+
+fn group(leads: bool, term: u64, applied: u64) -> Glimpse {
+    let group = GroupGlimpse { group: "group-0".to_owned(), leads, term, applied, stopped: None };
+    Glimpse { groups: vec![group], ..Glimpse::default() }
+}
+
+/// The rules that these looks at nodes and lives break.
+fn broken(harmed: bool, looks: &[(u64, u64, Glimpse)]) -> Vec<&'static str> {
+    let mut watch = Watch::default();
+    for (node, life, glimpse) in looks {
+        watch.look(NodeId::new(*node), *life, 10, harmed, glimpse);
+    }
+    let (count, violations) = watch.result();
+    assert_eq!(count, looks.len() as u64);
+    violations.into_iter().map(|violation| violation.rule.split(':').next().unwrap()).collect()
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn a_term_has_one_leader_and_nothing_goes_back_in_a_life() {
+    assert_eq!(broken(false, &[(1, 1, group(true, 1, 5)), (2, 1, group(true, 2, 5))]), NONE);
+    assert_eq!(broken(false, &[(1, 1, group(true, 1, 5)), (2, 1, group(true, 1, 5))]), ["Raft"]);
+    assert_eq!(broken(false, &[(1, 1, group(true, 2, 5)), (1, 1, group(false, 1, 5))]), ["Raft"]);
+    assert_eq!(broken(false, &[(1, 1, group(false, 2, 5)), (1, 1, group(false, 2, 4))]), ["Raft"]);
+    assert_eq!(
+        broken(false, &[(1, 1, group(false, 2, 5)), (1, 2, group(false, 2, 4))]),
+        NONE,
+        "another life"
+    );
+}
+
+#[test]
+fn what_a_holder_has_grows_until_it_is_fenced() {
+    let steps = |steps: &[FragmentReport]| -> Vec<(u64, u64, Glimpse)> {
+        (1..).zip(steps).map(|(life, report)| (1, life, fragments(&[*report]))).collect()
+    };
+    let grows =
+        steps(&[report(0, false, 1), report(8192, false, 1), report(8192, true, 2), report(4096, true, 2)]);
+    assert_eq!(broken(false, &grows), NONE);
+    for wrong in [
+        [report(8192, false, 1), report(4096, false, 1)],
+        [report(8192, true, 2), report(8192, false, 2)],
+        [report(8192, true, 2), report(8192, true, 1)],
+    ] {
+        assert_eq!(broken(false, &steps(&wrong)), ["I3"]);
+        assert_eq!(broken(true, &steps(&wrong)), NONE, "its media were harmed");
+    }
+}
+
+#[test]
+fn what_is_gone_must_not_be_named() {
+    let gone = |old: FragmentReport, harmed| {
+        let mut watch = Watch::default();
+        watch.look(NODE, 1, 10, harmed, &fragments(&[old]));
+        let (_, gone) = watch.look(NODE, 2, 10, harmed, &fragments(&[]));
+        (watch, gone)
+    };
+    assert_eq!(gone(report(0, false, 1), false).1, [], "nothing was in it yet");
+    assert_eq!(gone(report(4096, true, 2), true).1, [], "harmed");
+    let mut holders = Holders::new();
+    holders.push(Holder { node: NODE, drive: DriveId::new(1) }).unwrap();
+    let record = |generation: u32, state| SlabRecord {
+        slab: slab(),
+        state,
+        epoch: Epoch::FIRST,
+        generation: Generation::new(generation),
+        profile: Profile::copies(3).unwrap(),
+        holders: holders.clone(),
+        writer: NODE,
+        session: SessionId::new(1),
+        given_out: None,
+    };
+    let first = Generation::FIRST.get();
+    for (record, wrong) in [
+        (record(first, SlabState::Open), 1),
+        (record(first, SlabState::Dead), 0),
+        (record(first + 1, SlabState::Open), 0),
+    ] {
+        let (mut watch, gone) = gone(report(4096, true, 2), false);
+        assert_eq!(gone.len(), 1);
+        watch.judge_gone(NODE, &gone, &BTreeMap::from([(slab(), record)]));
+        assert_eq!(watch.result().1.len(), wrong);
+    }
+}
+
+#[test]
+fn too_many_tasks_are_seen() {
+    let mut watch = Watch::default();
+    watch.look(NODE, 1, 1_000_000, false, &Glimpse::default());
+    assert_eq!(watch.result().1.len(), 1);
+}
