@@ -1,7 +1,7 @@
 //! Rows: what one append writes, and what it changes once that is durable.
 
 use super::fragment::{Body, Fragment, Rows};
-use super::state::{State, check_fragment, key_of};
+use super::state::{Need, State, check_fragment, key_of};
 use super::{Shared, lane::Write};
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::extent::{ExtentHeader, ExtentKind, MarkSlot};
@@ -34,7 +34,8 @@ pub(super) fn plan(
     fields.slab = key.slab;
     let chain =
         row::encode(&fields, payload, &mut row).map_err(|error| Refusal::Invalid(error.to_string()))?;
-    let fresh = state.take_extents(needed.saturating_sub(have_extents))?;
+    let need = if have_extents == 0 { Need::New } else { Need::Growth };
+    let fresh = state.take_extents(needed.saturating_sub(have_extents), need)?;
 
     let fragment = state.fragments.entry(key).or_insert_with(|| Fragment {
         profile: append.profile,
@@ -45,7 +46,7 @@ pub(super) fn plan(
     });
     let mut writes = Vec::with_capacity(fresh.len() + 1);
     for extent in fresh {
-        writes.push(header_write(shared, fragment, &key, ExtentKind::Hot, extent));
+        writes.push(header_write(shared, fragment, &key, ExtentKind::Hot, (fragment.extents.len(), extent)));
         fragment.extents.push(extent);
     }
     place(shared, &fragment.extents, position_bytes, row, &mut writes);
@@ -124,21 +125,21 @@ fn check_offset(append: &Append, end_bytes: u32) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The header of the extent that `fragment` gets next; with the first one the mark slots are emptied, where a fragment of the same
+/// The header of an extent of `fragment`, given by its place in it and on the drive; with the first one the mark slots are emptied, where a fragment of the same
 /// key that was given back may have left a mark.
 pub(super) fn header_write(
     shared: &Shared,
     fragment: &Fragment,
     key: &FragmentKey,
     kind: ExtentKind,
-    extent: u32,
+    (place, extent): (usize, u32),
 ) -> Write {
     let header = ExtentHeader {
         drive: shared.id,
         slab: key.slab,
         fragment: key.fragment,
         generation: key.generation,
-        ordinal: u32::try_from(fragment.extents.len()).expect("extents per fragment are bounded"),
+        ordinal: u32::try_from(place).expect("extents per fragment are bounded"),
         kind,
         profile: fragment.profile,
         epoch: fragment.epoch,
@@ -202,5 +203,7 @@ pub(super) fn complete(
     let Body::Hot(rows) = &mut fragment.body else { unreachable!("a hot fragment stays hot") };
     assert!(rows.durable == sequence.get(), "rows of a fragment complete in their order");
     rows.durable += 1;
+    // Its batch or an earlier one wrote it, and one that failed would have failed the fragment.
+    rows.header_durable = true;
     Ok(())
 }

@@ -63,6 +63,8 @@ pub struct Rows {
     /// Headers could not be read or do not check at start: there are or may be more rows than are known, so nothing is said of this
     /// fragment at a seal, and what is beyond the known rows is not called absent.
     pub unreadable: bool,
+    /// The first extent's header is on media: without it nothing else of the fragment is found again.
+    pub header_durable: bool,
     /// No appends: found at start, so its last run ended without a word about what was in flight.
     pub closed: bool,
 }
@@ -111,6 +113,7 @@ impl Default for Rows {
             next_mark: None,
             mark_failed: false,
             unreadable: false,
+            header_durable: false,
             closed: false,
         }
     }

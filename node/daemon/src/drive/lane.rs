@@ -5,8 +5,11 @@
 //!
 //! A job that needs one thing on media before another has a second phase: the first is flushed before the second is written. A job
 //! that must not be mixed with what came before it (a fence, an agreed length, a free, a fragment begun again) begins a new batch.
+//!
+//! A job that finds its work done is flushed for all the same before it is answered: who did it may have been told of a failure.
 
 use super::fragment::Fragment;
+use super::standing::Ask;
 use super::state::key_of;
 use super::{Shared, append, mark, slice};
 use crate::limits::{DRIVE_BATCH_JOBS_MAX, DRIVE_BATCH_LEN_BYTES_MAX, DRIVE_EARLY_ROWS_MAX};
@@ -85,6 +88,28 @@ pub(super) enum Job {
         /// Told once it is gone.
         reply: Reply<()>,
     },
+}
+
+impl Job {
+    fn ask(&self) -> Ask {
+        match self {
+            Self::Append { .. } | Self::Piece { .. } | Self::Finish { .. } => Ask::Write,
+            Self::Seal { .. } => Ask::Fence,
+            Self::Settle { .. } => Ask::Settle,
+            Self::Free { .. } => Ask::Free,
+        }
+    }
+
+    fn refuse(self, refusal: Refusal) {
+        match self {
+            Self::Append { reply, .. }
+            | Self::Seal { reply, .. }
+            | Self::Settle { reply, .. }
+            | Self::Piece { reply, .. }
+            | Self::Free { reply, .. } => answer(reply, Err(refusal)),
+            Self::Finish { reply, .. } => answer(reply, Err(refusal)),
+        }
+    }
 }
 
 /// One write of a batch.
@@ -211,6 +236,10 @@ impl Lane {
     }
 
     fn plan(&mut self, job: Job, batch: &mut Batch) {
+        let refusal = self.shared.state().standing.refusal(job.ask());
+        if let Some(refusal) = refusal {
+            return job.refuse(refusal);
+        }
         match job {
             Job::Append { append, payload, reply } => self.plan_append(append, payload, reply, batch),
             Job::Seal { seal, reply } => {
@@ -237,7 +266,9 @@ impl Lane {
                 let key = key_of(&finish.address);
                 match slice::plan_finish(&self.shared, &mut self.shared.state(), &finish) {
                     Err(refusal) => answer(reply, Err(refusal)),
-                    Ok(slice::FinishPlan::Already { table_crc32c }) => answer(reply, Ok(table_crc32c)),
+                    Ok(slice::FinishPlan::Already { table_crc32c }) => {
+                        batch.push(Rest::Finish { key, table_crc32c, reply }, Vec::new());
+                    }
                     Ok(slice::FinishPlan::Write { table, marks, table_crc32c }) => {
                         batch.push_last(Rest::Finish { key, table_crc32c, reply }, table, marks);
                     }
@@ -247,7 +278,7 @@ impl Lane {
                 let key = key_of(&free.address);
                 match mark::plan_free(&self.shared, &mut self.shared.state(), &key) {
                     Err(refusal) => answer(reply, Err(refusal)),
-                    Ok(None) => answer(reply, Ok(())),
+                    Ok(None) => batch.push(Rest::Free { extents: Vec::new(), reply }, Vec::new()),
                     Ok(Some(plan)) => {
                         batch.push_last(Rest::Free { extents: plan.extents, reply }, plan.first, plan.rest);
                     }
@@ -337,8 +368,9 @@ impl Lane {
         for Planned { rest, writes } in planned {
             self.complete(rest, is_done(writes)).await;
         }
-        let Some(Planned { rest, writes }) = last else { return };
-        let mut done = is_done(writes);
+        let Some(Planned { rest: last, writes }) = last else { return };
+        // A piece of the same batch may have failed: its fragment has no end.
+        let mut done = is_done(writes) && !self.has_failed(&last);
         if done {
             let written = !self.write_all(second).await.contains(&false);
             let flushed = written && self.flush().await;
@@ -347,7 +379,16 @@ impl Lane {
                 self.suspect(flushed || !written);
             }
         }
-        self.complete(rest, done).await;
+        self.complete(last, done).await;
+    }
+
+    fn has_failed(&self, rest: &Rest) -> bool {
+        match rest {
+            Rest::Finish { key, .. } => {
+                self.shared.state().fragments.get(key).is_none_or(|fragment| fragment.failed)
+            }
+            Rest::Append { .. } | Rest::Mark { .. } | Rest::Piece { .. } | Rest::Free { .. } => false,
+        }
     }
 
     /// A write or flush failed.
@@ -380,8 +421,7 @@ impl Lane {
             }
             Rest::Free { extents, reply } => {
                 // What their headers say now only the next start can find out.
-                state().unknown_extents +=
-                    u32::try_from(extents.len()).expect("extents are counted in 32 bits");
+                state().unknown_extents.extend(extents);
                 answer(reply, Err(Refusal::DriveError));
             }
         }

@@ -4,7 +4,7 @@ use super::Shared;
 use super::append::{header_buffer, header_write};
 use super::fragment::{Body, Fragment, Rows};
 use super::lane::Write;
-use super::state::{State, check_fragment, key_of};
+use super::state::{Need, State, check_fragment, key_of};
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::extent::{self, ExtentKind, MarkSlot};
 use strongroom_format::seal_mark::SealMark;
@@ -18,13 +18,12 @@ pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Resu
     }
     check_fragment(&seal.address, seal.profile)?;
     let key = key_of(&seal.address);
-    let mut writes = Vec::new();
     if !state.fragments.contains_key(&key) {
         // "No rows" is a word that the sealer counts: it is given only where it is certain that there are none.
         if state.absent() != Refusal::NotHere {
             return Err(state.absent());
         }
-        let extent = state.take_extents(1)?[0];
+        let extent = state.take_extents(1, Need::Fence)?[0];
         let mut fragment = Fragment {
             profile: seal.profile,
             epoch: seal.epoch,
@@ -32,7 +31,6 @@ pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Resu
             failed: false,
             body: Body::Hot(Rows::default()),
         };
-        writes.push(header_write(shared, &fragment, &key, ExtentKind::Hot, extent));
         fragment.extents.push(extent);
         state.fragments.insert(key, fragment);
     }
@@ -48,7 +46,7 @@ pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Resu
     }
     if rows.mark.is_some_and(|mark| mark.epoch == seal.epoch) {
         // Asked again: the mark is on media, or the write that was to put it there failed and said so.
-        return if rows.mark_failed { Err(Refusal::DriveError) } else { Ok(writes) };
+        return if rows.mark_failed { Err(Refusal::DriveError) } else { Ok(Vec::new()) };
     }
     fragment.epoch = seal.epoch;
     let mark = SealMark {
@@ -62,15 +60,15 @@ pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Resu
         settled: rows.mark.is_some_and(|mark| mark.settled),
     };
     let mark = mark_write(shared, &fragment.extents, rows, mark);
-    match writes.first_mut() {
-        // Writes of a batch are not ordered, so the mark goes with the header that empties its slot.
-        Some(header) => {
-            let at = (mark.offset_bytes - header.offset_bytes) as usize;
-            header.buffer[at..at + mark.buffer.len()].copy_from_slice(&mark.buffer);
-        }
-        None => writes.push(mark),
+    if rows.header_durable {
+        return Ok(vec![mark]);
     }
-    Ok(writes)
+    // Just made here, or its making failed: a mark in an extent whose header says nothing is found by nobody. Writes of a batch are not ordered,
+    // so the mark goes with the header that empties its slot.
+    let mut header = header_write(shared, fragment, &key, ExtentKind::Hot, (0, fragment.extents[0]));
+    let at = (mark.offset_bytes - header.offset_bytes) as usize;
+    header.buffer[at..at + mark.buffer.len()].copy_from_slice(&mark.buffer);
+    Ok(vec![header])
 }
 
 /// Cuts a fragment to the agreed length.
@@ -146,6 +144,7 @@ pub(super) fn complete(state: &mut State, key: &FragmentKey, done: bool) -> Resu
     let Body::Hot(rows) = &mut fragment.body else { unreachable!("a hot fragment stays hot") };
     rows.mark_failed = !done;
     if done {
+        rows.header_durable = true;
         return Ok(());
     }
     fragment.failed = true;

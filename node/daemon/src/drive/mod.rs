@@ -7,11 +7,14 @@
 //! once, then answers. That is the group commit, and it makes "each holder has a prefix" plain: a batch is durable whole or its
 //! fragments take no more rows. Reads ([`read`]) go beside the lane and check every block.
 //!
-//! There is no index on the media: `scan` reads the extent headers and row headers at start and rebuilds [`fragment::Fragment`]s.
+//! There is no index on the media: `scan` reads the extent headers and row headers at start and rebuilds [`fragment::Fragment`]s. Before that the
+//! superblock's incarnation is raised and the device flushed: a run of before that was killed may have left its writes in the device's cache, and
+//! what is found is told as durable.
 //!
 //! **Invariants** An answer that says durable is sent after the flush that makes it so. An extent is free only if its header said so,
 //! whole. A fragment that was found at start takes no more rows (its last run ended without a word about what was in flight).
 
+pub mod standing;
 pub mod extents;
 pub mod fragment;
 pub mod state;
@@ -24,13 +27,14 @@ pub mod open;
 mod scan;
 
 use self::lane::{Job, Lane};
+use self::standing::Standing;
 use self::state::State;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard};
 use strongroom_core::mutants::MutantSwitch;
 use strongroom_env::Env;
 use strongroom_format::extent::FragmentGeometry;
-use strongroom_format::superblock::Layout;
+use strongroom_format::superblock::{Layout, SuperblockError};
 use strongroom_format::wire::message::{
     Append, DriveState, FinishFragment, FragmentReport, Free, Read, Refusal, Report, Seal, SealReport,
     Settle, WriteFragment,
@@ -50,6 +54,7 @@ pub struct Drive {
 /// What the lane and the readers share.
 pub(crate) struct Shared {
     pub(crate) id: DriveId,
+    pub(crate) incarnation: u32,
     pub(crate) device: Arc<dyn Device>,
     pub(crate) layout: Layout,
     pub(crate) geometry: FragmentGeometry,
@@ -62,11 +67,49 @@ impl Shared {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
+    /// Changes the standing. A device that is another drive's stays so.
+    fn stand(&self, standing: Standing) {
+        let mut state = self.state();
+        if state.standing != Standing::Replaced {
+            state.standing = standing;
+        }
+    }
+
+    pub(crate) async fn check_identity(&self) {
+        let own = match open::inspect(self.device.as_ref()).await {
+            Ok(found) => found.drive == self.id && found.incarnation == self.incarnation,
+            Err(OpenError::Superblock(SuperblockError::Blank | SuperblockError::Foreign)) => false,
+            Err(_) => true,
+        };
+        if !own && self.state().standing != Standing::Replaced {
+            tracing::error!(drive = %self.id, "device is not this drive any more: erased, exchanged, or opened elsewhere");
+            self.stand(Standing::Replaced);
+        }
+    }
+
     /// Device offset of a place in extent `index`.
     pub(crate) fn device_offset_bytes(&self, index: u32, offset_bytes: u32) -> u64 {
         let extent = self.layout.extent_offset_bytes(index).expect("an extent of this drive");
         extent + u64::from(offset_bytes)
     }
+}
+
+/// What is wrong with a drive, for status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Whether its word counts.
+    pub standing: Standing,
+    /// A write or flush failed in this run: no new fragments.
+    pub suspect: bool,
+    /// Extents that are neither free nor in a fragment, since their headers cannot be read or do not check. While there are any, a fragment
+    /// that is not known here is not said to be absent.
+    pub extents_unknown: u32,
+    /// The first of them, at most [`crate::limits::DAMAGE_EXTENTS_TOLD_MAX`].
+    pub extents_unknown_first: Vec<u32>,
+    /// Fragments that take nothing more because a write or flush of theirs failed in this run.
+    pub fragments_failed: u32,
+    /// Fragments of which more may be here than could be told from their headers: nothing is said of them at a seal.
+    pub fragments_unreadable: u32,
 }
 
 /// Space of a drive, for status.
@@ -83,7 +126,8 @@ pub struct Space {
 }
 
 impl Drive {
-    /// Opens a formatted drive: reads its superblocks and headers, then takes requests.
+    /// Opens a formatted drive: raises its incarnation, reads its headers, then takes requests. A drive that cannot be written is opened for what
+    /// can be read of it. Admitted at once: whoever compares incarnations says [`Drive::await_admission`] before anybody can ask.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing was written.
@@ -93,12 +137,19 @@ impl Drive {
         env: &Env,
         mutants: MutantSwitch,
     ) -> Result<Self, OpenError> {
-        let superblock = open::check_superblock(device.as_ref(), cluster).await?;
+        let found = open::check_superblock(device.as_ref(), cluster).await?;
+        let superblock = found.superblock;
         let layout = superblock.layout().map_err(OpenError::Layout)?;
         let geometry = FragmentGeometry::new(&layout);
-        let state = scan::scan(device.clone(), superblock.drive, layout).await;
+        let raised = open::raise(device.as_ref(), &found).await;
+        if let Some(error) = &raised.failed {
+            tracing::error!(drive = %superblock.drive, %error, "superblock cannot be written: no new fragments on this drive");
+        }
+        let mut state = scan::scan(device.clone(), superblock.drive, layout).await;
+        state.suspect |= raised.failed.is_some();
         let shared = Arc::new(Shared {
             id: superblock.drive,
+            incarnation: raised.incarnation,
             device,
             layout,
             geometry,
@@ -115,6 +166,50 @@ impl Drive {
         self.shared.id
     }
 
+    /// How often the drive was opened, this time included; higher than all it ever had before, unless its image is an old one. Where the superblock
+    /// could not be written it is the one of before.
+    pub fn incarnation(&self) -> u32 {
+        self.shared.incarnation
+    }
+
+    /// Whether its word counts.
+    pub fn standing(&self) -> Standing {
+        self.shared.state().standing
+    }
+
+    /// From now on, until the drive is admitted, fences are refused as busy and what is not here is not called absent.
+    pub fn await_admission(&self) {
+        self.stand(Standing::Awaited);
+    }
+
+    /// The incarnation is above the last one that the cluster saw: the drive is the one it was.
+    pub fn admit(&self) {
+        self.stand(Standing::Admitted);
+    }
+
+    /// The incarnation is not above the last one that the cluster saw: an old image. To be remembered by whoever found out, since the next
+    /// opening raises it again.
+    pub fn refuse_as_stale(&self) {
+        tracing::error!(drive = %self.shared.id, incarnation = self.shared.incarnation, "drive came back with an old image");
+        self.stand(Standing::Stale);
+    }
+
+    fn stand(&self, standing: Standing) {
+        self.shared.stand(standing);
+    }
+
+    /// Looks whether the device still is this drive, and takes it out if it is not: erased, exchanged, or opened by another process. Superblocks
+    /// that cannot be read or do not check say nothing.
+    pub async fn check_identity(&self) -> Standing {
+        self.shared.check_identity().await;
+        self.standing()
+    }
+
+    /// What is wrong with it.
+    pub fn damage(&self) -> Damage {
+        self.shared.state().damage()
+    }
+
     /// For pongs and placement.
     pub fn drive_state(&self) -> DriveState {
         let state = self.shared.state();
@@ -123,7 +218,7 @@ impl Drive {
             extents_total: state.extents.total_count(),
             extents_free: state.extents.free_count(),
             extent_len_bytes: self.shared.layout.extent_len_bytes(),
-            writable: !state.suspect,
+            writable: !state.suspect && state.standing == Standing::Admitted,
         }
     }
 

@@ -72,17 +72,93 @@ pub struct FormatSpec {
 /// # Errors
 /// `Superblock` where they do not say which drive this is.
 pub async fn inspect(device: &dyn Device) -> Result<Superblock, OpenError> {
+    Ok(find(device).await?.superblock)
+}
+
+/// What the superblocks say, and which copies say so: at least two.
+pub(super) struct Found {
+    pub(super) superblock: Superblock,
+    copies: Copies,
+    offsets: [u64; superblock::COPIES],
+}
+
+type Copies = [Result<Superblock, FormatError>; superblock::COPIES];
+
+async fn find(device: &dyn Device) -> Result<Found, OpenError> {
     let offsets = Layout::superblock_offsets_bytes(device.shape().len_bytes).map_err(OpenError::Layout)?;
-    let mut copies: [Result<Superblock, FormatError>; superblock::COPIES] =
+    let copies = copies(device, offsets).await;
+    Ok(Found { superblock: superblock::choose(&copies)?, copies, offsets })
+}
+
+async fn copies(device: &dyn Device, offsets: [u64; superblock::COPIES]) -> Copies {
+    let mut copies: Copies =
         std::array::from_fn(|_| Err(FormatError::Unreadable { structure: Structure::Superblock }));
     for (copy, offset_bytes) in copies.iter_mut().zip(offsets) {
         if let Ok(block) =
-            read_device(device, offset_bytes, BLOCK_LEN_BYTES as usize, Class::ForegroundRead).await
+            read_again(device, offset_bytes, BLOCK_LEN_BYTES as usize, Class::ForegroundRead).await
         {
             *copy = Superblock::decode(&block);
         }
     }
-    Ok(superblock::choose(&copies)?)
+    copies
+}
+
+/// Reads whole blocks of the device, once more where the first time fails: a transfer may fail where the media is whole.
+pub(super) async fn read_again(
+    device: &dyn Device,
+    offset_bytes: u64,
+    len_bytes: usize,
+    class: Class,
+) -> Result<AlignedBuffer, DeviceError> {
+    match read_device(device, offset_bytes, len_bytes, class).await {
+        Err(error) if error.is_media() => read_device(device, offset_bytes, len_bytes, class).await,
+        result => result,
+    }
+}
+
+/// What came of raising the incarnation.
+pub(super) struct Raised {
+    /// What the superblock says now.
+    pub(super) incarnation: u32,
+    /// Why not all copies say so.
+    pub(super) failed: Option<DeviceError>,
+}
+
+/// The order in which copies are kept while the others are rewritten: one at the head and one at the tail, where both are whole.
+const KEPT_FIRST: [usize; superblock::COPIES] = [1, 3, 0, 2];
+
+/// Rewrites the superblock with the next incarnation; durable when this returns, and with it all that a run of before left in the device's cache.
+///
+/// Two copies that say what the drive is stay as they are until two others say it anew: a cut at any moment leaves a pair.
+pub(super) async fn raise(device: &dyn Device, found: &Found) -> Raised {
+    let Found { superblock: known, copies, offsets } = found;
+    let Some(incarnation) = known.incarnation.checked_add(1) else {
+        return Raised { incarnation: known.incarnation, failed: None };
+    };
+    let raised = Superblock { incarnation, ..*known };
+    let block = raised.encode().expect("another incarnation of a superblock that was decoded");
+    let mut kept: Vec<usize> =
+        KEPT_FIRST.into_iter().filter(|copy| copies[*copy].as_ref() == Ok(known)).collect();
+    assert!(kept.len() >= superblock::COPIES_EQUAL_MIN, "so many make a read");
+    kept.truncate(superblock::COPIES_EQUAL_MIN);
+    let others = (0..superblock::COPIES).filter(|copy| !kept.contains(copy));
+    let write = |copy: usize| {
+        let buffer = AlignedBuffer::copy_of(&block).expect("a block is a whole block");
+        device.submit(Operation::Write { offset_bytes: offsets[copy], buffer }, Class::Append)
+    };
+    let mut result = Raised { incarnation: known.incarnation, failed: None };
+    for copies in [others.collect::<Vec<_>>(), kept] {
+        for copy in copies {
+            if let Err(error) = write(copy).await.result {
+                return Raised { failed: Some(error), ..result };
+            }
+        }
+        match device.submit(Operation::Flush, Class::Append).await.result {
+            Ok(()) => result.incarnation = incarnation,
+            Err(error) => return Raised { failed: Some(error), ..result },
+        }
+    }
+    result
 }
 
 /// Writes the superblocks of a new, empty drive.
@@ -150,17 +226,15 @@ pub(super) async fn free_header(
 }
 
 /// The superblock of a drive that may be opened for `cluster`.
-pub(super) async fn check_superblock(
-    device: &dyn Device,
-    cluster: ClusterId,
-) -> Result<Superblock, OpenError> {
-    let superblock = inspect(device).await?;
+pub(super) async fn check_superblock(device: &dyn Device, cluster: ClusterId) -> Result<Found, OpenError> {
+    let found = find(device).await?;
+    let superblock = found.superblock;
     if superblock.cluster != cluster {
         return Err(OpenError::OtherCluster { found: superblock.cluster, expected: cluster });
     }
-    let found = device.shape().len_bytes;
-    if found < superblock.device_len_bytes {
-        return Err(OpenError::Shrunk { found, expected: superblock.device_len_bytes });
+    let len_bytes = device.shape().len_bytes;
+    if len_bytes < superblock.device_len_bytes {
+        return Err(OpenError::Shrunk { found: len_bytes, expected: superblock.device_len_bytes });
     }
-    Ok(superblock)
+    Ok(found)
 }

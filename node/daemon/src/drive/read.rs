@@ -5,6 +5,7 @@
 
 use super::Shared;
 use super::fragment::{Body, Rows, SliceState};
+use super::standing::Ask;
 use super::state::key_of;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -53,6 +54,9 @@ enum Fault {
 }
 
 pub(super) async fn read(shared: &Shared, request: Read) -> Result<Bytes, Refusal> {
+    if let Some(refusal) = shared.state().standing.refusal(Ask::Read) {
+        return Err(refusal);
+    }
     let class = if request.foreground { Class::ForegroundRead } else { Class::Convert };
     let mut fault = Fault::Device;
     // Once more before anything is said: a transfer may fail where the media is whole. Planned again, since the fragment may have been
@@ -68,6 +72,13 @@ pub(super) async fn read(shared: &Shared, request: Read) -> Result<Bytes, Refusa
         match result {
             Ok(bytes) => return Ok(bytes),
             Err(found) => fault = found,
+        }
+    }
+    if matches!(fault, Fault::Checksum { .. }) {
+        // What is there is not what was written: perhaps another drive.
+        shared.check_identity().await;
+        if let Some(refusal) = shared.state().standing.refusal(Ask::Read) {
+            return Err(refusal);
         }
     }
     shared.state().fragment(&request.address)?;
@@ -290,6 +301,11 @@ pub(super) async fn read_device(
 ///
 /// Rows that this run wrote are known to be whole; rows that were found at start are read and checked now.
 pub(super) async fn seal_report(shared: &Shared, seal: &Seal) -> Result<SealReport, Refusal> {
+    // What this run wrote is not read again, so a drive that was erased meanwhile would vouch for rows that are gone.
+    shared.check_identity().await;
+    if let Some(refusal) = shared.state().standing.refusal(Ask::Fence) {
+        return Err(refusal);
+    }
     let (report, found, extents) = {
         let state = shared.state();
         let fragment = state.fragment(&seal.address)?;
@@ -325,17 +341,37 @@ pub(super) async fn seal_report(shared: &Shared, seal: &Seal) -> Result<SealRepo
         let check = |row| async move {
             let part = part(row);
             // Once more before anything is said, as in a read.
-            let whole = read_row_part(shared, key, &part, extents, Class::Append).await.is_ok()
-                || read_row_part(shared, key, &part, extents, Class::Append).await.is_ok();
-            (!whole).then_some(RowSequence::new(row))
+            let mut result = read_row_part(shared, key, &part, extents, Class::Append).await;
+            if result.is_err() {
+                result = read_row_part(shared, key, &part, extents, Class::Append).await;
+            }
+            match result {
+                Ok(_) => Ok(None),
+                // The device had no place for the read: that says nothing about the row.
+                Err(Fault::Busy) => Err(Refusal::Busy),
+                Err(Fault::Device | Fault::Checksum { .. }) => Ok(Some(RowSequence::new(row))),
+            }
         };
         stream::iter(0..found)
             .map(check)
             .buffered(READS_IN_FLIGHT_MAX)
-            .filter_map(std::future::ready)
-            .collect::<Vec<_>>()
-            .await
+            .try_filter_map(|bad| std::future::ready(Ok(bad)))
+            .try_collect::<Vec<_>>()
+            .await?
     };
     report.bad_rows = bad_rows;
+    if shared.mutants.has(Mutant::TruncateOnBadCrc) {
+        truncate_at_bad(&mut report);
+    }
     Ok(report)
+}
+
+/// The mutant: a bad row is taken for the torn tail of a crash, and with it all behind it.
+fn truncate_at_bad(report: &mut SealReport) {
+    let Some(first) = report.bad_rows.first().copied() else { return };
+    report.rows = first.get();
+    report.row_ends_blocks.truncate(first.get() as usize);
+    report.row_chain_crc32c.truncate(first.get() as usize);
+    report.committed_upto = report.committed_upto.min(first);
+    report.bad_rows.clear();
 }

@@ -5,8 +5,9 @@
 
 use super::extents::Extents;
 use super::fragment::{Body, Fragment, Rows, Slice, SliceState};
-use super::open::{free_header, is_free};
+use super::open::{free_header, is_free, read_again};
 use super::read::read_device;
+use super::standing::Standing;
 use super::state::State;
 use crate::limits::SCAN_READS_MAX;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -28,7 +29,7 @@ use strongroom_types::{DriveId, RowSequence};
 /// Reads all headers and rebuilds what the drive holds. Writes nothing but the rest of a free that was cut short.
 pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout) -> State {
     let mut extents = Extents::none_free(layout.extent_count());
-    let mut unknown_extents = 0;
+    let mut unknown_extents = BTreeSet::new();
     let mut contested = BTreeSet::new();
     let mut fragments: BTreeMap<FragmentKey, BTreeMap<u32, (u32, ExtentHeader)>> = BTreeMap::new();
     let headers = stream::iter(0..layout.extent_count()).map(|index| {
@@ -36,7 +37,7 @@ pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout
         async move {
             let offset = layout.extent_offset_bytes(index).expect("below the count");
             let block =
-                read_device(device.as_ref(), offset, BLOCK_LEN_BYTES as usize, Class::ForegroundRead).await;
+                read_again(device.as_ref(), offset, BLOCK_LEN_BYTES as usize, Class::ForegroundRead).await;
             (index, block.map(|block| extent::decode(&block, drive, index)))
         }
     });
@@ -49,17 +50,17 @@ pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout
                 let parts = fragments.entry(header.key()).or_default();
                 if parts.insert(header.ordinal, (index, header)).is_some() {
                     tracing::error!(%drive, index, "two extents claim one place in a fragment; one is kept aside");
-                    unknown_extents += 1;
+                    unknown_extents.insert(index);
                     contested.insert(header.key());
                 }
             }
             Ok(Err(error)) => {
                 tracing::error!(%drive, index, %error, "extent header damaged: extent is kept aside");
-                unknown_extents += 1;
+                unknown_extents.insert(index);
             }
             Err(error) => {
                 tracing::error!(%drive, index, %error, "extent header cannot be read: extent is kept aside");
-                unknown_extents += 1;
+                unknown_extents.insert(index);
             }
         }
     }
@@ -79,7 +80,7 @@ pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout
         device: device.clone(),
         layout,
         geometry: FragmentGeometry::new(&layout),
-        extents_unknown: unknown_extents > 0,
+        extents_unknown: !unknown_extents.is_empty(),
     };
     let (scanner, contested) = (&scanner, &contested);
     let fragments = stream::iter(found)
@@ -89,7 +90,8 @@ pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout
         .buffered(SCAN_READS_MAX)
         .collect()
         .await;
-    let mut state = State { fragments, extents, unknown_extents, suspect: false };
+    let mut state =
+        State { fragments, extents, unknown_extents, suspect: false, standing: Standing::Admitted };
     give_back_orphans(device.as_ref(), &layout, drive, orphans, &mut state).await;
     state
 }
@@ -103,12 +105,11 @@ async fn give_back_orphans(
     orphans: Vec<u32>,
     state: &mut State,
 ) {
-    let count = u32::try_from(orphans.len()).expect("extents are counted in 32 bits");
-    if state.unknown_extents > 0 || count == 0 {
-        state.unknown_extents += count;
+    if !state.unknown_extents.is_empty() || orphans.is_empty() {
+        state.unknown_extents.extend(orphans);
         return;
     }
-    let writes = orphans.iter().copied().map(|index| free_header(device, layout, drive, index));
+    let writes = orphans.clone().into_iter().map(|index| free_header(device, layout, drive, index));
     let written = stream::iter(writes).buffered(SCAN_READS_MAX).try_collect::<()>().await;
     let flushed = match written {
         Ok(()) => device.submit(Operation::Flush, Class::Append).await.result,
@@ -118,7 +119,7 @@ async fn give_back_orphans(
         Ok(()) => orphans.into_iter().for_each(|index| state.extents.give_back(index)),
         Err(error) => {
             tracing::error!(%drive, %error, "extents of a cut free could not be overwritten: they are kept aside");
-            state.unknown_extents += count;
+            state.unknown_extents.extend(orphans);
             state.suspect = true;
         }
     }
@@ -180,7 +181,7 @@ impl Scanner {
     async fn mark_slot(&self, extents: &[u32], slot: MarkSlot) -> Result<AlignedBuffer, FormatError> {
         let extent = self.layout.extent_offset_bytes(extents[0]).expect("an extent of this drive");
         let offset_bytes = extent + u64::from(slot.offset_bytes());
-        read_device(self.device.as_ref(), offset_bytes, BLOCK_LEN_BYTES as usize, Class::ForegroundRead)
+        read_again(self.device.as_ref(), offset_bytes, BLOCK_LEN_BYTES as usize, Class::ForegroundRead)
             .await
             .map_err(|_| FormatError::Unreadable { structure: Structure::SealMark })
     }
@@ -192,7 +193,7 @@ impl Scanner {
     /// holds where there is no header at all (a lost write), once a later row says that it was committed: until then the rows behind
     /// the gap are what a crash left of rows in flight.
     async fn rows(&self, key: FragmentKey, extents: &[u32], mark: Option<&SealMark>) -> Rows {
-        let mut rows = Rows { closed: true, ..Rows::default() };
+        let mut rows = Rows { closed: true, header_durable: true, ..Rows::default() };
         let capacity = self.geometry.data_capacity_of(u32::try_from(extents.len()).expect("bounded"));
         let settled = mark.filter(|mark| mark.settled).map(|mark| mark.rows);
         let mut window = Window::default();
@@ -348,7 +349,7 @@ impl Window {
             // Where the window cannot be read whole, the one block that is needed may still be.
             let bytes = match read_device(device, offset, len as usize, class).await {
                 Ok(bytes) => bytes,
-                Err(_) => read_device(device, offset, BLOCK_LEN_BYTES as usize, class).await?,
+                Err(_) => read_again(device, offset, BLOCK_LEN_BYTES as usize, class).await?,
             };
             *self = Self { extent, start_bytes: place.offset_bytes, bytes: Some(bytes) };
         }

@@ -4,7 +4,7 @@ use super::Shared;
 use super::append::{header_write, place};
 use super::fragment::{Body, Fragment, Slice, SliceState};
 use super::lane::Write;
-use super::state::{State, check_fragment, key_of};
+use super::state::{Need, State, check_fragment, key_of};
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::cold::{self, ChecksumTable, ColdMark};
 use strongroom_format::extent::{ExtentKind, MarkSlot};
@@ -102,7 +102,8 @@ fn begin(
     if needed > EXTENTS_PER_FRAGMENT_MAX {
         return Err(Refusal::Full);
     }
-    let fresh = state.take_extents(needed.saturating_sub(have))?;
+    let need = if have == 0 { Need::New } else { Need::Growth };
+    let fresh = state.take_extents(needed.saturating_sub(have), need)?;
     let body = Body::Cold(Slice {
         len_bytes: write.slice_len_bytes,
         image_len_bytes: 0,
@@ -125,7 +126,7 @@ fn begin(
         if fragment.profile == write.profile { Vec::new() } else { std::mem::take(&mut fragment.extents) };
     fragment.profile = write.profile;
     for extent in stale.into_iter().chain(fresh) {
-        writes.push(header_write(shared, fragment, key, ExtentKind::Cold, extent));
+        writes.push(header_write(shared, fragment, key, ExtentKind::Cold, (fragment.extents.len(), extent)));
         fragment.extents.push(extent);
     }
     Ok(())

@@ -1,9 +1,13 @@
 //! The fragments of a drive and its free extents.
 
+use super::Damage;
 use super::extents::Extents;
 use super::fragment::{Body, Fragment, Slice, SliceState};
-use std::collections::BTreeMap;
+use super::standing::{Ask, Standing};
+use crate::limits::{DAMAGE_EXTENTS_TOLD_MAX, DRIVE_FENCE_RESERVE_PARTS};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use strongroom_core::limits::DRIVE_FULL_PERCENT_MAX;
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::cold;
 use strongroom_format::wire::message::{FragmentAddress, FragmentReport, Refusal, Report};
@@ -20,9 +24,22 @@ pub(crate) struct State {
     pub(crate) extents: Extents,
     /// Extents whose header could not be read, does not check, or could not be overwritten: neither free nor in a fragment. While
     /// there are any, a fragment that is not known here may be in them.
-    pub(crate) unknown_extents: u32,
+    pub(crate) unknown_extents: BTreeSet<u32>,
     /// A write or flush failed: no new fragments here.
     pub(crate) suspect: bool,
+    /// Whether the drive's word counts.
+    pub(crate) standing: Standing,
+}
+
+/// What extents are taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A fragment that is not here yet.
+    New,
+    /// More of one that is.
+    Growth,
+    /// A fence of a slab of which nothing is here.
+    Fence,
 }
 
 /// The key of an address.
@@ -58,7 +75,11 @@ impl State {
 
     /// What is said of a fragment that is not known here: only where every header was read is it certain that it is not here.
     pub(crate) fn absent(&self) -> Refusal {
-        if self.unknown_extents == 0 { Refusal::NotHere } else { Refusal::DriveError }
+        match self.standing.refusal(Ask::Absence) {
+            Some(refusal) => refusal,
+            None if self.unknown_extents.is_empty() => Refusal::NotHere,
+            None => Refusal::DriveError,
+        }
     }
 
     /// A flush failed. What it left undone no later flush can be relied on to do: pieces that were written and not yet made durable
@@ -71,12 +92,52 @@ impl State {
         }
     }
 
-    /// Takes `count` extents, or none and `Full`.
-    pub(crate) fn take_extents(&mut self, count: u32) -> Result<Vec<u32>, Refusal> {
-        if self.extents.free_count() < count {
+    /// Takes `count` extents, or none and `Full`. What is begun here, placement may have begun here: the drive refuses from the same share on. The
+    /// last extents are for fences, without which a slab that cannot grow could not be sealed either.
+    pub(crate) fn take_extents(&mut self, count: u32, need: Need) -> Result<Vec<u32>, Refusal> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let (free, total) = (self.extents.free_count(), self.extents.total_count());
+        let full = u64::from(free) * 100 < u64::from(total) * u64::from(100 - DRIVE_FULL_PERCENT_MAX);
+        let reserve = match need {
+            Need::New | Need::Growth => total / DRIVE_FENCE_RESERVE_PARTS,
+            Need::Fence => 0,
+        };
+        if (need == Need::New && full) || free.saturating_sub(reserve) < count {
             return Err(Refusal::Full);
         }
         Ok((0..count).map(|_| self.extents.take().expect("there are enough: just counted")).collect())
+    }
+
+    /// What is wrong here.
+    pub(crate) fn damage(&self) -> Damage {
+        let count = |wanted: &dyn Fn(&Fragment) -> bool| {
+            let fragments = self.fragments.values().filter(|fragment| wanted(fragment)).count();
+            u32::try_from(fragments).expect("each has an extent of its own")
+        };
+        Damage {
+            standing: self.standing,
+            suspect: self.suspect,
+            extents_unknown: u32::try_from(self.unknown_extents.len())
+                .expect("extents are counted in 32 bits"),
+            extents_unknown_first: self
+                .unknown_extents
+                .iter()
+                .copied()
+                .take(DAMAGE_EXTENTS_TOLD_MAX)
+                .collect(),
+            fragments_failed: count(&|fragment| fragment.failed),
+            fragments_unreadable: count(&|fragment| match &fragment.body {
+                Body::Hot(rows) => rows.unreadable,
+                Body::Cold(slice) => match slice.state {
+                    SliceState::Incomplete | SliceState::Unfinished { damaged: true } => true,
+                    SliceState::Building(_)
+                    | SliceState::Finished { .. }
+                    | SliceState::Unfinished { damaged: false } => false,
+                },
+            }),
+        }
     }
 
     /// A page of what is here.

@@ -1,6 +1,7 @@
 //! The drive engine on devices in memory: without faults, with every fault at every step, with power cut at every step, and against
 //! a model.
 
+mod crash;
 mod faults;
 mod format;
 mod model;

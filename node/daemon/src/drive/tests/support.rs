@@ -112,7 +112,7 @@ pub(super) fn device(media: &Arc<MemoryMedia>) -> Arc<MemoryDevice> {
     Arc::new(MemoryDevice::open(media).unwrap())
 }
 
-fn env() -> (Arc<TestClock>, Env) {
+pub(super) fn env() -> (Arc<TestClock>, Env) {
     let clock = Arc::new(TestClock(watch::Sender::new(0)));
     let rng = Arc::new(OsRng);
     let spawn = RealSpawn::new(tokio::runtime::Handle::current(), rng.clone(), 1);
@@ -147,9 +147,7 @@ impl World {
     }
 
     pub(super) fn reports(&self) -> Vec<FragmentReport> {
-        let (all, truncated) = self.drive.report(&Report { drive: DRIVE, after: None, limit: u32::MAX });
-        assert!(!truncated);
-        all
+        reports(&self.drive)
     }
 
     pub(super) fn report_of(&self, address: &FragmentAddress) -> Option<FragmentReport> {
@@ -158,26 +156,12 @@ impl World {
 
     /// Each extent is free, unknown, or in exactly one fragment.
     pub(super) fn check_space(&self) {
-        let state = self.state();
-        let used: Vec<u32> =
-            state.fragments.values().flat_map(|fragment| fragment.extents.iter().copied()).collect();
-        let distinct: BTreeSet<u32> = used.iter().copied().collect();
-        assert_eq!(used.len(), distinct.len(), "an extent is in two fragments");
-        assert_eq!(
-            state.extents.free_count() + state.unknown_extents + u32::try_from(used.len()).unwrap(),
-            state.extents.total_count(),
-            "free, unknown and used are all there are"
-        );
+        check_space(&self.drive);
     }
 
     /// Frees whatever is here; then all extents are free.
     pub(super) async fn free_all(&self) {
-        for report in self.reports() {
-            self.drive.free(Free { address: report.address }).await.unwrap();
-        }
-        let state = self.state();
-        assert_eq!(state.unknown_extents, 0);
-        assert_eq!(state.extents.free_count(), state.extents.total_count());
+        free_all(&self.drive).await;
     }
 
     /// Device offset of a byte of a fragment's data.
@@ -194,6 +178,36 @@ impl World {
         let extent = self.state().fragment(address).unwrap().extents[ordinal];
         self.drive.shared.device_offset_bytes(extent, 0)
     }
+}
+
+pub(super) fn reports(drive: &Drive) -> Vec<FragmentReport> {
+    let (all, truncated) = drive.report(&Report { drive: drive.id(), after: None, limit: u32::MAX });
+    assert!(!truncated);
+    all
+}
+
+/// Each extent is free, unknown, or in exactly one fragment.
+pub(super) fn check_space(drive: &Drive) {
+    let state = drive.shared.state();
+    let used: Vec<u32> =
+        state.fragments.values().flat_map(|fragment| fragment.extents.iter().copied()).collect();
+    let distinct: BTreeSet<u32> = used.iter().copied().collect();
+    assert_eq!(used.len(), distinct.len(), "an extent is in two fragments");
+    assert_eq!(
+        state.extents.free_count() + u32::try_from(state.unknown_extents.len() + used.len()).unwrap(),
+        state.extents.total_count(),
+        "free, unknown and used are all there are"
+    );
+}
+
+/// Frees whatever is here; then all extents are free.
+pub(super) async fn free_all(drive: &Drive) {
+    for report in reports(drive) {
+        drive.free(Free { address: report.address }).await.unwrap();
+    }
+    let state = drive.shared.state();
+    assert_eq!(state.unknown_extents.len(), 0);
+    assert_eq!(state.extents.free_count(), state.extents.total_count());
 }
 
 pub(super) fn address(slab: u64, fragment: u8, generation: u32) -> FragmentAddress {
