@@ -121,8 +121,8 @@ pub fn place_hot(view: &ClusterView, avoid: &[NodeId], seed: u64) -> Result<HotP
     Ok(HotPlacement { profile, holders, deficit })
 }
 
-/// Holders for a cold layout of `profile`: even counts over all zones, distinct nodes, where there are too few distinct drives. A
-/// node that holds one of `current` (the copies) takes one of its zone's fragments where it can: that one stays off the network.
+/// Holders for a cold layout of `profile`: even counts over all zones, distinct nodes; distinct drives only in a zone that has too few nodes,
+/// not in one where some are away or full now. A node that holds one of `current` (the copies) takes one of its zone's fragments where it can: that one stays off the network.
 ///
 /// # Errors
 /// A zone that is needed is down or full, or the cluster's zones are too few for the profile.
@@ -154,11 +154,16 @@ pub fn place_cold(
         let mut choice = Choosing::default();
         if wanted > 0 {
             let pool = pool.ok_or(short)?;
+            let nodes = view.nodes.iter().filter(|node| node.zone == *zone && may_hold_data(node)).count();
+            let nodes_enough = nodes >= wanted;
             let at_copies = pool.only(|node| current.iter().any(|holder| holder.node == node));
             choice.take_distinct_node(&at_copies, &mut draw);
             while choice.holders.len() < wanted {
-                if !choice.take_distinct_node(pool, &mut draw) && !choice.take_distinct_drive(pool, &mut draw)
-                {
+                if choice.take_distinct_node(pool, &mut draw) {
+                    continue;
+                }
+                // Two on one node for good, because another is away for a while: better wait, the copies are safe.
+                if nodes_enough || !choice.take_distinct_drive(pool, &mut draw) {
                     return Err(short);
                 }
             }

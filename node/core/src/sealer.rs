@@ -140,7 +140,7 @@ pub fn decide(attempt: Attempt<'_>, answers: &[Answer]) -> Decision {
     let is_lost = |row: &u32| views.iter().filter(|view| view.has_clean(*row)).count() < needed;
     let lost: Vec<RowSequence> = (0..committed).filter(is_lost).map(RowSequence::new).collect();
     let alarm = (!lost.is_empty()).then_some(DataLoss { rows: lost });
-    if alarm.is_some() && !silent.is_empty() {
+    if alarm.is_some() && !silent.is_empty() && !mutants.has(Mutant::SealWithTooFew) {
         // A silent holder may have what is lost here; once a seal is committed its fragment would be rebuilt from the others.
         return Decision::Wait { silent, alarm };
     }

@@ -206,6 +206,21 @@ fn any_cluster() -> impl Strategy<Value = ClusterView> {
     })
 }
 
+#[test]
+fn cold_fragments_wait_for_a_node_that_is_away_rather_than_share_one() {
+    let both: &[&[u32]] = &[&[50, 50], &[50, 50]];
+    let profile = Profile::new(3, 3).unwrap();
+    let mut view = cluster(&[both, both, both]);
+    assert!(!place_cold(&view, profile, &Holders::new(), 1).unwrap().nodes_shared);
+    view.nodes[0].health = Health::Down;
+    let (zone, drives, fragments) = (view.nodes[0].zone, 2, 2);
+    let refused = place_cold(&view, profile, &Holders::new(), 1);
+    assert_eq!(refused, Err(NotNow::ZoneShort { zone, drives, fragments }));
+    // Where the cluster has no other node, its drives must do.
+    let one: &[&[u32]] = &[&[50, 50]];
+    assert!(place_cold(&cluster(&[one, both, both]), profile, &Holders::new(), 1).unwrap().nodes_shared);
+}
+
 proptest! {
     #[test]
     fn whatever_is_placed_can_be_acknowledged(view in any_cluster(), seed: u64, avoid in 0_u64..16) {

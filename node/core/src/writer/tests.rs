@@ -8,7 +8,7 @@ use std::time::Duration;
 use strongroom_types::limits::ROWS_IN_FLIGHT_MAX;
 use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{
-    FragmentIndex, GroupId, Instant, Locator, NodeId, RowSequence, SlabId, SlabRecord, SlabState,
+    FragmentIndex, GroupId, Instant, Locator, NodeId, RowSequence, SessionId, SlabId, SlabRecord, SlabState,
 };
 
 /// A writer and its clock.
@@ -276,6 +276,26 @@ fn what_a_fenced_holder_acknowledged_counts() {
     assert_eq!(sends(&bench.needle(10)), [(id(1), 0, BLOCK, 0)], "nothing more goes to a fenced slab");
     assert_eq!(durable(&bench.ack(0, 1, 0)).len(), 1);
     assert_eq!(rolls(&bench.ack(0, 2, 0)), [(id(0), RollReason::Fenced)]);
+}
+
+#[test]
+fn slabs_of_a_session_that_is_over_are_rolled_and_others_stay() {
+    let mut bench = Bench::opened(&[1, 2, 3]);
+    bench.needle(100);
+    bench.ack(0, 0, 0);
+    assert_eq!(durable(&bench.ack(0, 1, 0)).len(), 1);
+    let session = SessionId::new(1);
+    assert_eq!(bench.event(Event::SessionOver { session: SessionId::new(77) }), [], "not this one's");
+    let actions = bench.event(Event::SessionOver { session });
+    assert_eq!(rolls(&actions), [(id(1), RollReason::Fenced)], "the spare, which has no row");
+    assert_eq!(avoided(&actions), Some(vec![]), "its holders did nothing wrong");
+    // The slab with a row waits for the copy that is still under way; then it says how far its locators reach.
+    let actions = bench.ack(0, 2, 0);
+    let said = actions.iter().find_map(|action| match action {
+        Action::Roll { slab, given_out, .. } if *slab == id(0) => Some(given_out.get()),
+        _ => None,
+    });
+    assert_eq!(said, Some(1));
 }
 
 #[test]

@@ -15,6 +15,8 @@ mod storm;
 
 mod kill;
 
+mod pause;
+
 mod again;
 
 mod refusals;

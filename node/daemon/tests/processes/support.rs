@@ -119,6 +119,11 @@ impl World {
         self.cluster.processes.control(node).status().await.unwrap()
     }
 
+    /// What a node has said so far.
+    pub fn log(&self, node: u64) -> String {
+        std::fs::read_to_string(self.cluster.processes.node_dir(node).join("log")).unwrap()
+    }
+
     /// Starts a killed node and waits until it serves.
     pub async fn revive(&mut self, node: u64) {
         self.cluster.processes.start(node).unwrap();
