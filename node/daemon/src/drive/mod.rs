@@ -30,6 +30,7 @@ use self::lane::{Job, Lane};
 use self::standing::Standing;
 use self::state::State;
 use bytes::Bytes;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use strongroom_core::mutants::MutantSwitch;
 use strongroom_env::Env;
@@ -54,7 +55,9 @@ pub struct Drive {
 /// What the lane and the readers share.
 pub(crate) struct Shared {
     pub(crate) id: DriveId,
-    pub(crate) incarnation: u32,
+    /// As the superblock has it. Locked while that is read or written.
+    identity: tokio::sync::Mutex<u32>,
+    incarnation: AtomicU32,
     pub(crate) device: Arc<dyn Device>,
     pub(crate) layout: Layout,
     pub(crate) geometry: FragmentGeometry,
@@ -76,8 +79,9 @@ impl Shared {
     }
 
     pub(crate) async fn check_identity(&self) {
+        let incarnation = self.identity.lock().await;
         let own = match open::inspect(self.device.as_ref()).await {
-            Ok(found) => found.drive == self.id && found.incarnation == self.incarnation,
+            Ok(found) => found.drive == self.id && found.incarnation == *incarnation,
             Err(OpenError::Superblock(SuperblockError::Blank | SuperblockError::Foreign)) => false,
             Err(_) => true,
         };
@@ -149,7 +153,8 @@ impl Drive {
         state.suspect |= raised.failed.is_some();
         let shared = Arc::new(Shared {
             id: superblock.drive,
-            incarnation: raised.incarnation,
+            identity: tokio::sync::Mutex::new(raised.incarnation),
+            incarnation: AtomicU32::new(raised.incarnation),
             device,
             layout,
             geometry,
@@ -169,7 +174,7 @@ impl Drive {
     /// How often the drive was opened, this time included; higher than all it ever had before, unless its image is an old one. Where the superblock
     /// could not be written it is the one of before.
     pub fn incarnation(&self) -> u32 {
-        self.shared.incarnation
+        self.shared.incarnation.load(Ordering::Relaxed)
     }
 
     /// Whether its word counts.
@@ -190,7 +195,7 @@ impl Drive {
     /// The incarnation is not above the last one that the cluster saw: an old image. To be remembered by whoever found out, since the next
     /// opening raises it again.
     pub fn refuse_as_stale(&self) {
-        tracing::error!(drive = %self.shared.id, incarnation = self.shared.incarnation, "drive came back with an old image");
+        tracing::error!(drive = %self.shared.id, incarnation = self.incarnation(), "drive came back with an old image");
         self.stand(Standing::Stale);
     }
 
@@ -203,6 +208,35 @@ impl Drive {
     pub async fn check_identity(&self) -> Standing {
         self.shared.check_identity().await;
         self.standing()
+    }
+
+    /// Raises the incarnation again, durably. An image of the drive from before this is told from it once the cluster has seen the new one; images
+    /// that are younger are not, so whoever wants to tell those of an hour ago does this every hour.
+    ///
+    /// # Errors
+    /// `DriveError` where it could not be written, or is not this drive any more.
+    pub async fn raise_incarnation(&self) -> Result<u32, Refusal> {
+        let shared = &self.shared;
+        let mut incarnation = shared.identity.lock().await;
+        let found = open::find(shared.device.as_ref()).await.map_err(|_| Refusal::DriveError)?;
+        if (found.superblock.drive, found.superblock.incarnation) != (shared.id, *incarnation) {
+            shared.stand(Standing::Replaced);
+            return Err(Refusal::DriveError);
+        }
+        let raised = open::raise(shared.device.as_ref(), &found).await;
+        *incarnation = raised.incarnation;
+        shared.incarnation.store(raised.incarnation, Ordering::Relaxed);
+        match raised.failed {
+            None => Ok(raised.incarnation),
+            Some(error) => {
+                tracing::error!(drive = %shared.id, %error, "superblock cannot be written: no new fragments on this drive");
+                let mut state = shared.state();
+                state.suspect = true;
+                // The flush that failed may have been to cover what others wrote.
+                state.forsake_unflushed();
+                Err(Refusal::DriveError)
+            }
+        }
     }
 
     /// What is wrong with it.

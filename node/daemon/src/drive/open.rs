@@ -84,7 +84,7 @@ pub(super) struct Found {
 
 type Copies = [Result<Superblock, FormatError>; superblock::COPIES];
 
-async fn find(device: &dyn Device) -> Result<Found, OpenError> {
+pub(super) async fn find(device: &dyn Device) -> Result<Found, OpenError> {
     let offsets = Layout::superblock_offsets_bytes(device.shape().len_bytes).map_err(OpenError::Layout)?;
     let copies = copies(device, offsets).await;
     Ok(Found { superblock: superblock::choose(&copies)?, copies, offsets })

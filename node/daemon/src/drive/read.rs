@@ -367,7 +367,7 @@ pub(super) async fn seal_report(shared: &Shared, seal: &Seal) -> Result<SealRepo
 }
 
 /// The mutant: a bad row is taken for the torn tail of a crash, and with it all behind it.
-fn truncate_at_bad(report: &mut SealReport) {
+pub(super) fn truncate_at_bad(report: &mut SealReport) {
     let Some(first) = report.bad_rows.first().copied() else { return };
     report.rows = first.get();
     report.row_ends_blocks.truncate(first.get() as usize);

@@ -2,6 +2,7 @@
 //! a model.
 
 mod crash;
+mod devices;
 mod faults;
 mod format;
 mod model;

@@ -191,6 +191,8 @@ fn aim(world: &World, at: u64, seed: u64, blow: Blow) -> Arc<AtomicU64> {
 /// The workload up to the blow, then a power cut in any case, and everything that was acknowledged must be there.
 async fn strike(at: u64, seed: u64, blow: Blow) -> bool {
     let world = World::new(EXTENTS).await;
+    // Sectors of 512 bytes and of a block by turns.
+    world.media.set_sector_len_bytes(if seed.is_multiple_of(2) { 512 } else { 4096 });
     let fell = aim(&world, at, seed, blow);
     let mut told = Told::default();
     let ended = workload(&world, &mut told).await.is_some();

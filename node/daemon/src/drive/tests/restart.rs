@@ -122,6 +122,9 @@ fn what_is_behind_a_rotten_extent_header_is_not_called_absent() {
             let world = world.restart().await;
             assert_eq!(world.state().unknown_extents.len(), 3 - ordinal);
             world.check_space();
+            let damage = world.drive.damage();
+            assert_eq!(damage.extents_unknown as usize, 3 - ordinal);
+            assert_eq!(damage.extents_unknown_first.len(), 3 - ordinal);
             assert_eq!(writer.seal(&world.drive, 2).await, Err(Refusal::DriveError), "extent {ordinal}");
             assert_eq!(read(&world.drive, &writer.address, last, 1).await, Err(Refusal::DriveError));
             // Nor is anything else that might be in there; new fragments are welcome.
