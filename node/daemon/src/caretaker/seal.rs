@@ -86,6 +86,9 @@ impl Seals {
                 );
                 self.wait(parts, slab, words);
             }
+            // This attempt may have stood still while others sealed the slab, and holders gave back what it asked for.
+            Decision::Wait { alarm: Some(_), .. } | Decision::Contested { .. }
+                if !still_sealing(parts, &record).await => {}
             Decision::Wait { silent, alarm: Some(loss) } => {
                 let names = names(&record, silent);
                 let words = format!("{slab}: {loss}; only silent holders may have them: bring {names} back");
@@ -151,6 +154,12 @@ impl Seals {
     }
 }
 
+/// Whether the table, asked linearizably, still has the slab as this attempt knows it.
+async fn still_sealing(parts: &CaretakerParts, record: &SlabRecord) -> bool {
+    let asked = parts.meta.read(record.slab.group(), GroupQuery::Slab(record.slab), deadline(parts)).await;
+    matches!(asked, Ok(GroupAnswer::Slab(Some(present))) if present == *record)
+}
+
 fn topic(slab: SlabId) -> String {
     format!("seal of {slab}")
 }
@@ -190,14 +199,16 @@ async fn ask(parts: &CaretakerParts, record: &SlabRecord, fragment: FragmentInde
 }
 
 async fn commit(parts: &CaretakerParts, record: &SlabRecord, decided: Decided) {
-    if let Some(loss) = &decided.alarm {
-        parts.alarms.damage(&format!("{}: {loss}", record.slab));
-    }
-    let Decided { sealed, settle, .. } = decided;
+    let Decided { sealed, settle, alarm } = decided;
     let (rows, root_crc32c) = (sealed.rows, sealed.root_crc32c);
     let command = GroupCommand::CommitSeal { slab: record.slab, epoch: record.epoch, sealed };
     match parts.meta.write(record.slab.group(), command, deadline(parts)).await {
-        Ok(GroupReply::Slab(_)) => {}
+        Ok(GroupReply::Slab(_)) => {
+            // Only now: to an attempt that is out of date, holders say that they have nothing.
+            if let Some(loss) = alarm {
+                parts.alarms.damage(&format!("{}: {loss}", record.slab));
+            }
+        }
         Ok(other) => {
             return tracing::debug!(slab = %record.slab, ?other, "slab was sealed otherwise meanwhile");
         }
