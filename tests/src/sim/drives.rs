@@ -234,3 +234,6 @@ impl FaultPlan for DrivePlan {
         Some(Box::pin(tokio::time::sleep(takes)))
     }
 }
+
+#[cfg(test)]
+mod tests;

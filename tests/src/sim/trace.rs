@@ -130,6 +130,7 @@ impl Trace {
         state.hash.u64(elapsed.as_micros() as u64);
         state.hash.u64(place);
         state.hash.bytes(subsystem.as_bytes());
+        state.hash.bytes(b" ");
         state.hash.bytes(words.as_bytes());
         state.lines += 1;
         match &mut state.sink {

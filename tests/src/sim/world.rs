@@ -20,9 +20,8 @@ use strongroom_io::memory::MemoryDevice;
 use strongroom_meta::kv::{MemoryKv, MemoryMedia as KvMedia, OrderedKv};
 use strongroom_types::{NodeId, ZoneId};
 
-/// How often, in a million, nodes have two drives, and the drives of a zone are small. Not two for now: a conversion while a node is away then puts
-/// two fragments on one node, and no record says so.
-const TWO_DRIVES: u32 = 0;
+/// How often, in a million, nodes have two drives, and the drives of a zone are small.
+const TWO_DRIVES: u32 = 250_000;
 const CRAMPED: u32 = 120_000;
 
 /// The world. Clones are the same one.

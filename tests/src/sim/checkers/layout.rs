@@ -4,6 +4,7 @@ use super::Violation;
 use super::content::Content;
 use std::collections::{BTreeMap, BTreeSet};
 use strongroom_core::durable::{AckRule, Spread, survives};
+use strongroom_core::limits::DRIVE_FULL_PREFERRED_PERCENT_MAX;
 use strongroom_format::wire::FragmentReport;
 use strongroom_format::wire::message::DriveState;
 use strongroom_types::{
@@ -64,6 +65,23 @@ pub fn check(facts: &Facts) -> Vec<Violation> {
     check_slabs(facts, &mut violations);
     check_fragments(facts, &mut violations);
     violations
+}
+
+/// Whether there is too little room to make slabs cold: some zone has hardly a drive left that takes fragments. Then copies stay copies, and
+/// what attempts have left is kept for the next one.
+pub fn is_cramped(zones: &BTreeMap<NodeId, ZoneId>, drives: &[(NodeId, DriveState)]) -> bool {
+    let has_room = |state: &DriveState| {
+        let least = u64::from(100 - DRIVE_FULL_PREFERRED_PERCENT_MAX);
+        state.writable && u64::from(state.extents_free) * 100 >= u64::from(state.extents_total) * least
+    };
+    let all: BTreeSet<&ZoneId> = zones.values().collect();
+    all.into_iter().any(|zone| {
+        let in_zone = drives.iter().filter(|(node, _)| zones.get(node) == Some(zone));
+        let nodes: BTreeSet<NodeId> = in_zone.clone().map(|(node, _)| *node).collect();
+        let with_room: BTreeSet<NodeId> =
+            in_zone.filter(|(_, state)| has_room(state)).map(|(node, _)| *node).collect();
+        with_room.len() < nodes.len()
+    })
 }
 
 /// Slabs of which a node has two fragments, since there were too few nodes when they were laid out.
@@ -229,7 +247,12 @@ fn check_fragments(facts: &Facts, violations: &mut Vec<Violation>) {
                         .get(usize::from(report.address.fragment.get()))
                         .is_some_and(|holder| (holder.node, holder.drive) == (*node, *drive))
             });
-            if !known {
+            // Of an attempt to make it cold, which is made again where there is room.
+            let is_attempt = is_cramped(&facts.zones, &facts.drives)
+                && record.is_some_and(|record| {
+                    record.profile.is_copies() && record.generation < report.address.generation
+                });
+            if !known && !is_attempt {
                 found(
                     violations,
                     "space: no fragment that the slab table does not know",

@@ -74,6 +74,9 @@ pub(super) async fn unsettled(
         left.push(format!("{} fragments are to be freed", status.slabs.to_free));
     }
     let slabs = slabs(node, env).await?;
+    let hot = |record: &SlabRecord| record.profile.is_copies() && record.sealed().is_some_and(|sealed| sealed.rows > 0);
+    // Asked for only where it matters.
+    let cramped = slabs.values().any(hot) && is_cramped(node, env).await?;
     let own = NodeId::new(status.node);
     let fragments = own_fragments(node);
     for record in slabs.values() {
@@ -85,7 +88,7 @@ pub(super) async fn unsettled(
             SlabState::Dead => true,
             SlabState::Sealing => false,
             SlabState::Sealed(sealed) => {
-                sealed.rows == 0 || !record.profile.is_copies() || layout::is_orphan(record, harmed)
+                sealed.rows == 0 || !hot(record) || cramped || layout::is_orphan(record, harmed)
             }
         };
         if !at_rest {
@@ -94,7 +97,7 @@ pub(super) async fn unsettled(
     }
     for (drive, report) in fragments {
         let accounted = slabs.get(&report.address.slab).is_some_and(|record| {
-            if layout::is_orphan(record, harmed) {
+            if layout::is_orphan(record, harmed) || (cramped && hot(record) && record.generation < report.address.generation) {
                 return true;
             }
             let holder = record.holders.get(usize::from(report.address.fragment.get()));
@@ -108,6 +111,21 @@ pub(super) async fn unsettled(
         }
     }
     Ok(left)
+}
+
+/// Whether there is too little room to make slabs cold.
+async fn is_cramped(node: &Node, env: &Env) -> anyhow::Result<bool> {
+    let peers = Peers::new(env.clone());
+    let (mut zones, mut drives) = (BTreeMap::new(), Vec::new());
+    let status = node.status();
+    let others = status.peers.iter().map(|peer| peer.node).chain([status.node]);
+    for node in others.map(NodeId::new) {
+        let (answer, _) = peers.ask(node, &Request::Ping, Bytes::new(), PATIENCE).await?;
+        let Response::Pong(pong) = answer else { bail!("not an answer in kind") };
+        zones.insert(node, pong.zone);
+        drives.extend(pong.drives.into_iter().map(|state| (node, state)));
+    }
+    Ok(layout::is_cramped(&zones, &drives))
 }
 
 /// I8: of a fragment that a drive has, it never says that it has it not, whatever its media do.

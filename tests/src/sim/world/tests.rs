@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use strongroom_env::{Spawn, scope};
 use strongroom_io::{AlignedBuffer, Class, Operation};
-use strongroom_types::{NodeId, ZoneId};
+use strongroom_types::{Instant, NodeId, ZoneId};
 
 const NODE: NodeId = NodeId::new(1);
 
@@ -86,6 +86,91 @@ fn a_node_may_be_killed_by_its_own_task() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             assert_eq!(after.load(Ordering::Relaxed), 0);
             assert_eq!(world.task_count(NODE), 0);
+        })
+    });
+}
+
+#[test]
+fn a_node_ends_between_two_polls_that_are_counted() {
+    for polls in [1, 2, 7, 100] {
+        let seen = simulate(polls, move |world| {
+            Box::pin(async move {
+                let boot = one(&world);
+                let seen = Arc::new(AtomicU64::new(0));
+                let counts = Arc::clone(&seen);
+                let task = async move {
+                    loop {
+                        counts.fetch_add(1, Ordering::Relaxed);
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let ends = world.clone();
+                world.arm(NODE, polls, move || ends.kill(NODE, End::PowerCut));
+                boot.spawn.spawn("counts", Box::pin(task));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                assert!(!world.is_up(NODE));
+                // Armed once, not for every life; and what is disarmed does not happen.
+                let boot = world.boot(NODE);
+                let ends = world.clone();
+                world.arm(NODE, 1, move || ends.kill(NODE, End::Crash));
+                world.disarm(NODE);
+                boot.spawn.spawn("nothing", Box::pin(async {}));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                assert!(world.is_up(NODE));
+                seen.load(Ordering::Relaxed)
+            })
+        });
+        assert_eq!(seen, polls);
+    }
+}
+
+#[test]
+fn a_process_that_stands_still_sees_time_jump_when_it_goes_on() {
+    simulate(1, |world| {
+        Box::pin(async move {
+            let boot = one(&world);
+            let ticks: Arc<Mutex<Vec<u64>>> = Arc::default();
+            let (noted, clock) = (Arc::clone(&ticks), Arc::clone(&boot.env.clock));
+            let task = async move {
+                loop {
+                    clock.sleep(Duration::from_secs(1)).await;
+                    noted.lock().unwrap().push(clock.now().since(Instant::ORIGIN).as_secs());
+                }
+            };
+            boot.spawn.spawn("ticks", Box::pin(task));
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            world.pause(NODE);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(*ticks.lock().unwrap(), [1, 2]);
+            world.resume(NODE);
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
+            assert_eq!(*ticks.lock().unwrap(), [1, 2, 62, 63]);
+            // The end of a process is the end of its pause.
+            world.pause(NODE);
+            world.kill(NODE, End::Crash);
+            let again = world.boot(NODE);
+            let (sender, ran) = tokio::sync::oneshot::channel();
+            again.spawn.spawn("runs", Box::pin(async move { sender.send(()).unwrap() }));
+            ran.await.unwrap();
+        })
+    });
+}
+
+#[test]
+fn clocks_of_nodes_drift_apart() {
+    simulate(1, |world| {
+        Box::pin(async move {
+            let boot = one(&world);
+            world.set_drift(NODE, 50_000);
+            let before = world.elapsed();
+            boot.env.clock.sleep(Duration::from_secs(105)).await;
+            let took = world.elapsed() - before;
+            assert!(took >= Duration::from_secs(100) && took < Duration::from_millis(100_010), "{took:?}");
+            let shown = boot.env.clock.now();
+            world.set_drift(NODE, -50_000);
+            assert!(boot.env.clock.now() >= shown, "a clock never goes back");
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            assert_eq!(boot.env.clock.now().since(shown).as_secs(), 95);
         })
     });
 }
