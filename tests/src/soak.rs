@@ -8,6 +8,7 @@
 //! nodes      folders, processes, power
 //! clients    requests of a mixed load, each checked by the oracle
 //! faults     what is done to the cluster, one at a time
+//! program    where tests find the program that is shipped
 //! report     what was tried and what held
 //! run        a run from start to end
 //! ```
@@ -16,11 +17,13 @@
 //! soak's own: build it with `-p strongroom`, as it is shipped. All drives and state directories are on [`crate::faultfs`].
 //!
 //! # A run
-//! 1. Zones of nodes start, each zone in a network namespace of its own. 2. Availability is measured: a node dies, a leader, a zone, a
-//! zone's network, each several times, while a prober at each gateway writes without pause and without retries. 3. Until the time is
-//! over, faults are drawn from the seed, one at a time; media are damaged in one zone only, which the seed picks. Load goes on all the
-//! while. 4. Faults end. Every node must become ready, every key must be readable as the oracle allows, through any gateway, and lists
-//! must hold what they must.
+//! First zones of nodes start, each zone in a network namespace of its own. Then availability is measured: a node dies, a leader, a zone,
+//! a zone's network, each several times, while a prober at each gateway writes without pause and without retries. Then, until the time
+//! is over, faults are drawn from the seed, one at a time; media are damaged in one zone only, which the seed picks. Load goes on all the
+//! while. At last faults end: every node must become ready, every key must be readable as the oracle allows, through any gateway, and
+//! lists must hold what they must.
+//!
+//! Faults that only `--only` draws go beyond the promise: `beyond-blank` is there to see that the soak sees loss.
 //!
 //! # What it does not check
 //! Order among reads of one key (the simulator's checkers do), metadata, space, multipart, anything with two zones damaged. A run does not
@@ -34,6 +37,7 @@ pub mod gaps;
 pub mod leftovers;
 pub mod network;
 pub mod nodes;
+pub mod program;
 
 pub mod clients;
 pub mod faults;

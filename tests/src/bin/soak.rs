@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use strongroom_tests::soak::faults::Fault;
+use strongroom_tests::soak::limits::READ_BACK_PATIENCE;
 use strongroom_tests::soak::nodes::Shape;
 use strongroom_tests::soak::run::{self, Options, SLAB_SECTION};
 use tokio::signal::unix::{SignalKind, signal};
@@ -105,6 +106,7 @@ fn soak(args: Args) -> anyhow::Result<bool> {
         state_damage: args.state_damage,
         clients: args.clients,
         hold_max: Duration::from_secs(args.hold_s_max),
+        read_back_patience: READ_BACK_PATIENCE,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async {

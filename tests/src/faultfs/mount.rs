@@ -80,6 +80,11 @@ pub fn missing() -> Option<String> {
     opened.err().map(|error| format!("/dev/fuse: {error}"))
 }
 
+/// A volume's answer that may have to wait.
+type Waiting = (Arc<Shared>, u64, Held);
+/// An entry of a folder.
+type Listed = (INodeNo, FileType, OsString);
+
 struct Served {
     volumes: Arc<Volumes>,
 }
@@ -450,32 +455,31 @@ impl Filesystem for Served {
     }
 
     fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
-        let (entries, held): (Vec<(INodeNo, FileType, OsString)>, Option<(Arc<Shared>, u64, Held)>) =
-            match self.place(number) {
-                Place::Top => {
-                    let entry = |shared: &Arc<Shared>| {
-                        (outer(shared, tree::ROOT), FileType::Directory, OsString::from(shared.name()))
-                    };
-                    (self.volumes.all().iter().map(entry).collect(), None)
-                }
-                Place::In(shared, within) => {
-                    let mut volume = shared.lock();
-                    let answer = volume.entries(within);
-                    let entries = match answer.result {
-                        Ok(entries) => entries,
-                        Err(errno) => return reply.error(Errno::from_i32(errno)),
-                    };
-                    let listed = entries.into_iter().map(|(name, number)| {
-                        let is_folder = volume.look(number).is_ok_and(|look| look.is_folder);
-                        let kind = if is_folder { FileType::Directory } else { FileType::RegularFile };
-                        (outer(&shared, number), kind, name)
-                    });
-                    let listed = listed.collect();
-                    let serial = volume.weather_serial();
-                    drop(volume);
-                    (listed, Some((shared, serial, answer.held)))
-                }
-            };
+        let (entries, held): (Vec<Listed>, Option<Waiting>) = match self.place(number) {
+            Place::Top => {
+                let entry = |shared: &Arc<Shared>| {
+                    (outer(shared, tree::ROOT), FileType::Directory, OsString::from(shared.name()))
+                };
+                (self.volumes.all().iter().map(entry).collect(), None)
+            }
+            Place::In(shared, within) => {
+                let mut volume = shared.lock();
+                let answer = volume.entries(within);
+                let entries = match answer.result {
+                    Ok(entries) => entries,
+                    Err(errno) => return reply.error(Errno::from_i32(errno)),
+                };
+                let listed = entries.into_iter().map(|(name, number)| {
+                    let is_folder = volume.look(number).is_ok_and(|look| look.is_folder);
+                    let kind = if is_folder { FileType::Directory } else { FileType::RegularFile };
+                    (outer(&shared, number), kind, name)
+                });
+                let listed = listed.collect();
+                let serial = volume.weather_serial();
+                drop(volume);
+                (listed, Some((shared, serial, answer.held)))
+            }
+        };
         let send = move |mut reply: ReplyDirectory| {
             let own = [
                 (number, FileType::Directory, OsString::from(".")),

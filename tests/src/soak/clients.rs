@@ -157,7 +157,7 @@ impl Load {
         let source = generate(self.seed, 0);
         let len = usize::try_from(len_bytes).expect("an object of a test");
         if source.len_bytes(id) == len {
-            return Some(Bytes::from(source.mail(id).bytes));
+            return Some(source.mail(id).bytes);
         }
         let mut draws = Draws::new(self.seed).split(&format!("value {id}"));
         let words = (0..len.div_ceil(8)).flat_map(|_| draws.u64().to_le_bytes());
@@ -307,7 +307,7 @@ impl Load {
                 (Some(found), Some(expected)) => found == expected,
                 (_, _) => false,
             },
-            &found.as_ref().map_or(String::from("nothing"), |found| describe(found)),
+            &found.as_ref().map_or(String::from("nothing"), describe),
         );
         true
     }
@@ -347,7 +347,7 @@ impl Load {
                 (Some(found), Some(expected)) => *found == part(expected),
                 (_, _) => false,
             },
-            &found.as_ref().map_or(String::from("nothing"), |found| describe(found)),
+            &found.as_ref().map_or(String::from("nothing"), describe),
         );
     }
 

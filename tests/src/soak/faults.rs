@@ -72,6 +72,8 @@ pub enum Fault {
     StateBlank,
     /// A node's state directory comes back as it was some time ago.
     StateOld,
+    /// The drives of all zones come back blank: beyond the promise, never drawn unless it is named. The soak must see it.
+    BeyondBlank,
 }
 
 /// Which faults are drawn.
@@ -88,7 +90,7 @@ pub struct Choice {
 }
 
 /// How often each is drawn, against the others.
-const WEIGHTS: [(Fault, u64); 27] = [
+const WEIGHTS: [(Fault, u64); 28] = [
     (Fault::KillNode, 8),
     (Fault::KillLeader, 6),
     (Fault::KillZone, 4),
@@ -116,6 +118,7 @@ const WEIGHTS: [(Fault, u64); 27] = [
     (Fault::DriveOld, 2),
     (Fault::StateBlank, 2),
     (Fault::StateOld, 2),
+    (Fault::BeyondBlank, 1),
 ];
 
 impl Fault {
@@ -191,8 +194,12 @@ impl<'a> Chaos<'a> {
     pub fn possible(&self) -> Vec<(Fault, u64)> {
         let network = &self.nodes.network;
         let is_possible = |fault: Fault| {
-            let is_chosen = self.choice.only.is_empty() || self.choice.only.contains(&fault);
-            let is_allowed = !fault.is_of_state() || self.choice.state_damage;
+            let is_named = self.choice.only.contains(&fault);
+            let is_chosen = is_named || self.choice.only.is_empty();
+            let is_allowed = match fault {
+                Fault::BeyondBlank => is_named,
+                _ => is_named || !fault.is_of_state() || self.choice.state_damage,
+            };
             let is_done_here = match fault {
                 Fault::DisturbZone => network.can_disturb(),
                 _ => !fault.needs_cuts() || network.can_cut(),
@@ -317,7 +324,13 @@ impl<'a> Chaos<'a> {
             | Fault::DriveLies => self.bad_weather(fault).await?,
             Fault::DriveRot | Fault::DriveUnreadable => self.decay(fault).await?,
             Fault::DriveBlank | Fault::DriveOld | Fault::StateBlank | Fault::StateOld => {
-                self.come_back_otherwise(fault).await?;
+                let id = self.damaged_node();
+                self.come_back_otherwise(fault, id).await?;
+            }
+            Fault::BeyondBlank => {
+                for id in self.nodes.ids() {
+                    self.come_back_otherwise(fault, id).await?;
+                }
             }
         }
         self.recover(fault).await;
@@ -353,13 +366,13 @@ impl<'a> Chaos<'a> {
         let weather = match fault {
             Fault::DriveErrors => Weather {
                 read_error_per_million: rate(50_000),
-                write_error_per_million: rate(20_000),
-                flush_error_per_million: rate(20_000),
+                write_error_per_million: rate(200_000),
+                flush_error_per_million: rate(200_000),
                 ..Weather::default()
             },
             Fault::DriveMisdirects => Weather {
-                lost_write_per_million: rate(100_000),
-                misdirected_write_per_million: rate(100_000),
+                lost_write_per_million: rate(300_000),
+                misdirected_write_per_million: rate(300_000),
                 read_flip_per_million: rate(20_000),
                 ..Weather::default()
             },
@@ -426,8 +439,7 @@ impl<'a> Chaos<'a> {
         self.start(&ids)
     }
 
-    async fn come_back_otherwise(&mut self, fault: Fault) -> anyhow::Result<()> {
-        let id = self.damaged_node();
+    async fn come_back_otherwise(&mut self, fault: Fault, id: u64) -> anyhow::Result<()> {
         self.say(fault, &format!("node {id}"));
         self.nodes.cut_power(&[id]);
         let volumes = match fault {
@@ -436,14 +448,14 @@ impl<'a> Chaos<'a> {
         };
         for volume in &volumes {
             let order = match fault {
-                Fault::DriveBlank => Order::Blank,
+                Fault::DriveBlank | Fault::BeyondBlank => Order::Blank,
                 Fault::StateBlank => Order::Erase,
                 _ => Order::RollBack { name: SNAPSHOT.to_owned() },
             };
             self.nodes.order(volume, &order)?;
         }
-        if fault == Fault::DriveBlank {
-            if self.draws.chance(500_000) {
+        if matches!(fault, Fault::DriveBlank | Fault::BeyondBlank) {
+            if fault == Fault::DriveBlank && self.draws.chance(500_000) {
                 // First with a drive that is none.
                 self.start(&[id])?;
                 self.hold().await;

@@ -4,7 +4,7 @@ use super::clients::{Load, Prober};
 use super::faults::{Chaos, Choice, Fault};
 use super::gaps::{Spread, longest};
 use super::leftovers::{self, Record};
-use super::limits::{FILL_PER_CENT, READ_BACK_PATIENCE, RECOVERY_PATIENCE};
+use super::limits::{FILL_PER_CENT, RECOVERY_PATIENCE};
 use super::network::{Cut, Namespaces, Network};
 use super::nodes::{Nodes, Shape};
 use super::report::{FaultReport, GapReport, Report};
@@ -41,6 +41,8 @@ pub struct Options {
     pub clients: u64,
     /// Pauses and cuts are no longer than this.
     pub hold_max: Duration,
+    /// How long an object may take to be readable at the end.
+    pub read_back_patience: Duration,
 }
 
 /// The `[slab]` section: slabs are full, sealed, cold and freed within a minute, so that a run sees it many times.
@@ -167,7 +169,7 @@ async fn soak(options: &Options, dir: &Path, mut nodes: Nodes, draws: Draws) -> 
     let whole = nodes
         .wait_whole(RECOVERY_PATIENCE, |id, how| ended.push(format!("at the end: node {id}: {how}")))
         .await;
-    load.read_back(READ_BACK_PATIENCE, &mut draws.split("read back")).await;
+    load.read_back(options.read_back_patience, &mut draws.split("read back")).await;
     Ok(report(
         options,
         dir,
