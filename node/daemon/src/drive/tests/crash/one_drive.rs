@@ -1,12 +1,13 @@
 //! One drive: a workload that does everything once, cut at every point; the opening after it cut again; killed without a cut and cut later.
 
 use super::super::support::{self, DRIVE, EXTENT, EXTENTS_AT, Maker, run};
-use super::disk::{Disk, Recorded, Trigger};
+use super::disk::{BLOCK, Disk, Recorded, Trigger};
 use super::images::{Cut, cuts};
 use super::told::{Cold, Deed, Told, ask_again, check};
 use super::{open, seeds};
 use crate::drive::{Drive, FormatSpec, format};
 use std::collections::BTreeSet;
+use strongroom_format::superblock::Layout;
 use strongroom_format::wire::message::{Free, SealReport};
 use strongroom_types::DriveId;
 
@@ -277,5 +278,31 @@ fn what_a_killed_run_left_in_the_cache_is_not_told_durable_before_it_is() {
         }
         println!("one drive: {kills} kills, {tried} images of cuts after them");
         assert!(kills > 100 && tried > 1000, "the workload has become too small");
+    });
+}
+
+#[test]
+fn the_opening_of_a_drive_that_lost_half_its_superblocks_may_be_cut_too() {
+    run(async {
+        let recorded = Recorded::new(blank());
+        let mut tale = Tale::new(&recorded);
+        tale.format(DRIVE).await.unwrap();
+        let drive = tale.open().await.unwrap();
+        tale.rows(&drive, 1, &[1, 2]).await.unwrap();
+        let offsets = Layout::superblock_offsets_bytes(2 * EXTENTS_AT + EXTENTS * EXTENT).unwrap();
+        let mut tried = 0u64;
+        for lost in [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]] {
+            let mut start = recorded.disk();
+            lost.into_iter().for_each(|copy: usize| start.write(offsets[copy], &[0xEE; BLOCK]));
+            let opened = Recorded::new(start.clone());
+            open(&opened).await.unwrap();
+            for cut in cuts(&start, &opened.log()) {
+                for image in cut.images(0) {
+                    tried += 1;
+                    check(&Recorded::new(image), &tale.told).await;
+                }
+            }
+        }
+        assert!(tried > 100, "{tried}");
     });
 }
