@@ -1,4 +1,20 @@
 //! What must hold of a run. Each checker says what it does not check.
+//!
+//! | invariant of the design | looked at by | when | not seen |
+//! |---|---|---|---|
+//! | I1 a 200 is durable and applied | [`durable`]: every live locator from the media; [`linear`]: every acknowledged version is read by every node | after the faults, when settled, at the end | the very moment of the 200: kills and power cuts at any moment, and looking afterwards, stand for it |
+//! | I2 a locator is in one version, needles do not overlap | [`layout`] | when settled | versions that were replaced before |
+//! | I3 prefixes, epochs, marks | [`watch`]: what a holder has only grows, its epoch and mark stay; [`layout`]: holders have the sealed image | five times a second; when settled | rows as such; what comes and goes between two looks |
+//! | I4 nothing new into a slab whose writer is done or fenced | [`layout`]: no locator ends beyond the sealed length; [`durable`] | when settled | a locator that was committed late and replaced before the end |
+//! | I5 a slab dies only if nothing points to it | [`layout`]: no version points into a dead slab | when settled | the past |
+//! | I6 a fragment is freed after the superseding record | [`watch`]: the table does not name what is gone, asked when it goes; [`durable`] | at every free | where nobody can be asked in time |
+//! | I7 ids are never used again | [`ids`], [`versions`] | at every look at tables | ids that came and went; Raft's, until they can be seen ([`ids::Ids::note_raft`]) |
+//! | I8 error is not absent, corrupt is not missing | the probe (`system::Door::probe`); [`linear`]: nothing acknowledged is ever said to be missing | when a drive's weather changes; at each answer | other answers of drives |
+//! | I9 bytes are checked before they are returned | [`check_history`]: every byte that clients get was written by someone; [`durable`] against locators | at each answer; after the faults, when settled | which checksum it was |
+//! | I10 fragments on distinct nodes, zones by profile | [`layout`]: distinct drives, and any zone may go; two on one node are counted | when settled | whether there were nodes enough when they were laid out |
+//! | I11 the ack rule of a slab never changes | [`layout`]: layouts survive any zone; [`durable`]: so do the bytes | after the faults, when settled | |
+//! | I12 queues are bounded | [`watch`]: tasks; the network says Busy at production's bounds | five times a second | the lengths of queues inside the node |
+//! | I13 background work ends | `run::settle` | after the faults | how fast, within the bound |
 
 pub mod linear;
 pub mod versions;

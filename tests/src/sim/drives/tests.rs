@@ -50,8 +50,7 @@ fn a_bad_place_stays_bad_until_it_is_written() {
 fn errors_come_in_bursts() {
     simulate(|_, boot, drive| {
         Box::pin(async move {
-            let burst =
-                DriveWeather { read_error: 100_000, burst_count_max: 20, ..DriveWeather::FAIR };
+            let burst = DriveWeather { read_error: 100_000, burst_count_max: 20, ..DriveWeather::FAIR };
             drive.plan.set_weather(burst);
             let (mut after_error, mut after_success) = ([0, 0], [0, 0]);
             let mut failed = false;

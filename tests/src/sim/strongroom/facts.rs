@@ -74,7 +74,9 @@ pub(super) async fn unsettled(
         left.push(format!("{} fragments are to be freed", status.slabs.to_free));
     }
     let slabs = slabs(node, env).await?;
-    let hot = |record: &SlabRecord| record.profile.is_copies() && record.sealed().is_some_and(|sealed| sealed.rows > 0);
+    let hot = |record: &SlabRecord| {
+        record.profile.is_copies() && record.sealed().is_some_and(|sealed| sealed.rows > 0)
+    };
     // Asked for only where it matters.
     let cramped = slabs.values().any(hot) && is_cramped(node, env).await?;
     let own = NodeId::new(status.node);
@@ -97,7 +99,9 @@ pub(super) async fn unsettled(
     }
     for (drive, report) in fragments {
         let accounted = slabs.get(&report.address.slab).is_some_and(|record| {
-            if layout::is_orphan(record, harmed) || (cramped && hot(record) && record.generation < report.address.generation) {
+            if layout::is_orphan(record, harmed)
+                || (cramped && hot(record) && record.generation < report.address.generation)
+            {
                 return true;
             }
             let holder = record.holders.get(usize::from(report.address.fragment.get()));
