@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use strongroom_core::mutants::MutantSwitch;
+use strongroom_core::mutants::{Mutant, MutantSwitch};
 use strongroom_core::placement;
 use strongroom_core::writer::WriterConfig;
 use strongroom_env::{Env, Handler};
@@ -30,7 +30,7 @@ use strongroom_gateway::{Caller, Credential, Credentials, Door, DoorConfig, Door
 use strongroom_io::Device;
 use strongroom_meta::control::{ControlCommand, ControlReply};
 use strongroom_meta::kv::OrderedKv;
-use strongroom_meta::{Meta, MetaConfig, MetaError, Timing};
+use strongroom_meta::{Meta, MetaConfig, MetaError, MetaFault, MetaFaults, Timing};
 use strongroom_types::{ClusterId, Deadline, Health, NodeId, ZoneId};
 
 /// What a node is made of.
@@ -264,7 +264,7 @@ impl Node {
                 .collect(),
             groups: self.meta.status().iter().map(group_status).collect(),
             slabs,
-            alarms: self.alarms.all(),
+            alarms: self.alarms.all().into_iter().chain(self.meta.alarms()).collect(),
         }
     }
 
@@ -275,6 +275,7 @@ impl Node {
                 "it is not known yet whether the cluster is the one that node.toml describes",
             ));
         }
+        reasons.extend(self.meta.not_ready_because());
         for group in self.meta.status() {
             if let Some(reason) = &group.stopped {
                 reasons.push(format!("{} is stopped here: {reason}", group_name(group.group)));
@@ -362,9 +363,10 @@ async fn found_or_compare(
     match meta.control(ControlCommand::Found { cluster, groups }, deadline).await? {
         ControlReply::Done => Ok(()),
         ControlReply::OtherCluster { cluster, groups } => Err(MetaError::OtherCluster { cluster, groups }),
-        ControlReply::Bucket { .. } | ControlReply::NoSuchBucket | ControlReply::Full => {
-            Err(MetaError::Failed)
-        }
+        ControlReply::Bucket { .. }
+        | ControlReply::NoSuchBucket
+        | ControlReply::Full
+        | ControlReply::Enrolled { .. } => Err(MetaError::Failed),
     }
 }
 
@@ -384,6 +386,7 @@ fn meta_config(parts: &NodeParts) -> MetaConfig {
         control_voters: voters(0),
         group_voters: (0..usize::from(parts.groups)).map(voters).collect(),
         timing: parts.timing,
+        faults: MetaFaults::only_if(parts.mutants.has(Mutant::ReuseRaftId), MetaFault::ReuseRaftId),
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::limits::READERS_MAX;
 use crate::machine::Applied;
 use crate::raft::Raft;
+use crate::raft_id::RaftId;
 use openraft::error::{CheckIsLeaderError, RaftError};
 use std::sync::{Arc, Mutex, MutexGuard};
 use strongroom_env::Spawn;
@@ -95,7 +96,7 @@ impl Barrier {
         match self.raft.get_read_log_id().await {
             Ok((read, _)) => Ok(read.map(|log_id| log_id.index)),
             Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(forward))) => {
-                Err(BarrierError::NotLeader(forward.leader_id.map(NodeId::new)))
+                Err(BarrierError::NotLeader(forward.leader_id.map(|id| RaftId::from_bits(id).node())))
             }
             Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => Err(BarrierError::NoQuorum),
             Err(RaftError::Fatal(_)) => Err(BarrierError::Stopped),

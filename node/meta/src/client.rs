@@ -19,9 +19,40 @@ pub(crate) struct ClientRequest {
 #[expect(clippy::large_enum_variant, reason = "holders lie inside; these values are few and short-lived")]
 pub(crate) enum Operation {
     Propose(Command),
-    Commit { ticket: u64, entry: Entry },
+    Commit {
+        ticket: u64,
+        entry: Entry,
+    },
     ReadControl(ControlQuery),
     ReadGroup(GroupQuery),
+    /// Between voters, whoever leads.
+    Join(JoinAsk),
+}
+
+/// What voters ask each other before they are members; see `meta::join`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum JoinAsk {
+    /// The founder asks for a promise.
+    Promise { nonce: u64 },
+    /// Are you a member?
+    Standing,
+    /// The asking node has a new id: look at your groups.
+    Enrolled,
+}
+
+/// An answer to that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum JoinAnswer {
+    /// It is durable.
+    Promised,
+    /// This node is a member of that founding, or heard of one.
+    Founded { founding: u64 },
+    /// This node knows of no cluster.
+    NotFounded,
+    /// The asking node is not the founder by this node's configuration, or the promise was given and taken back.
+    Refused,
+    /// Heard.
+    Noted,
 }
 
 impl Operation {
@@ -29,7 +60,7 @@ impl Operation {
     pub(crate) fn changes(&self) -> bool {
         match self {
             Self::Propose(_) | Self::Commit { .. } => true,
-            Self::ReadControl(_) | Self::ReadGroup(_) => false,
+            Self::ReadControl(_) | Self::ReadGroup(_) | Self::Join(_) => false,
         }
     }
 }
@@ -55,4 +86,5 @@ pub(crate) enum ClientAnswer {
     Failed,
     /// The request makes no sense. Nothing was done.
     Malformed,
+    Join(JoinAnswer),
 }

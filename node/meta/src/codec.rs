@@ -1,6 +1,10 @@
-//! How records lie in the store: a version byte, then postcard. And where: the keys.
+//! How records lie in the store: a CRC32C over key and record, a version byte, then postcard. And where: the keys. The checksum is there
+//! although fjall has its own: a vote with a flipped bit would be another vote, and who reads it must know.
 //!
 //! ```text
+//! value = CRC32C of key and rest (u32 BE), rest; log entries have their own form, see `log`
+//!
+//! 0xfffe 'j'                            the node's standing, see `standing`
 //! group (u16 BE; 0 control, g+1 data group g)
 //!   'l' index (u64 BE)                 log entry: version, CRC32C (of index and body), body
 //!   'm' 'v' | 'c' | 'p'                vote, committed, purged
@@ -10,13 +14,17 @@
 
 use crate::kv::{Batch, KvError, OrderedKv};
 use crate::limits::CLEAR_KEYS;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use strongroom_types::GroupId;
 
 /// The version that records are written with.
 const RECORD_VERSION: u8 = 1;
+const SEAL_LEN_BYTES: usize = 4;
+
+/// Where the node's standing lies: beside the groups, whose tags are lower, and below the store's own keys.
+pub(crate) const STANDING: [u8; 3] = [0xff, 0xfe, b'j'];
 
 /// A record that is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +38,39 @@ pub struct CorruptRecord {
 pub(crate) fn encode<R: Serialize>(record: &R) -> Bytes {
     let encoded = postcard::to_extend(record, vec![RECORD_VERSION]);
     Bytes::from(encoded.expect("records hold only types that postcard encodes"))
+}
+
+/// The value that lies at `key`, with its checksum.
+pub(crate) fn seal(key: &[u8], value: &[u8]) -> Bytes {
+    let mut sealed = BytesMut::with_capacity(SEAL_LEN_BYTES + value.len());
+    sealed.put_u32(crc32c::crc32c_append(crc32c::crc32c(key), value));
+    sealed.put_slice(value);
+    sealed.freeze()
+}
+
+/// What was sealed at `key`.
+pub(crate) fn unseal(what: &'static str, key: &[u8], sealed: &Bytes) -> Result<Bytes, CorruptRecord> {
+    let corrupt = CorruptRecord { what };
+    let Some((crc, value)) = sealed.split_first_chunk::<SEAL_LEN_BYTES>() else { return Err(corrupt) };
+    if crc32c::crc32c_append(crc32c::crc32c(key), value).to_be_bytes() != *crc {
+        return Err(corrupt);
+    }
+    Ok(sealed.slice(SEAL_LEN_BYTES..))
+}
+
+/// Puts a record, sealed.
+pub(crate) fn put<R: Serialize>(batch: &mut Batch, key: Vec<u8>, record: &R) {
+    let value = seal(&key, &encode(record));
+    batch.put(key, value);
+}
+
+/// Decodes the sealed record at `key`.
+pub(crate) fn open<R: DeserializeOwned>(
+    what: &'static str,
+    key: &[u8],
+    value: &Bytes,
+) -> Result<R, CorruptRecord> {
+    decode(what, &unseal(what, key, value)?)
 }
 
 /// Decodes a record.
@@ -133,7 +174,20 @@ pub(crate) fn clear(kv: &dyn OrderedKv, start: &[u8], end: &[u8]) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, encode, successor};
+    use super::{decode, encode, seal, successor, unseal};
+
+    #[test]
+    fn a_value_with_a_flipped_bit_or_at_another_key_is_not_believed() {
+        let sealed = seal(b"key", b"value");
+        assert_eq!(unseal("test", b"key", &sealed).unwrap(), &b"value"[..]);
+        assert!(unseal("test", b"kez", &sealed).is_err());
+        assert!(unseal("test", b"key", &sealed.slice(..3)).is_err());
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(unseal("test", b"key", &flipped.into()).is_err(), "bit {bit}");
+        }
+    }
 
     #[test]
     fn successor_is_the_least_key_beyond_the_prefix() {

@@ -1,7 +1,8 @@
-//! The control group: what the cluster is and which buckets there are.
+//! The control group: what the cluster is, which buckets there are, and which life of each node's state is the present one.
 
 use serde::{Deserialize, Serialize};
-use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, WallTime};
+use std::collections::BTreeMap;
+use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, NodeId, WallTime};
 
 /// A change of the control group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,13 @@ pub enum ControlCommand {
     ReopenBucket {
         /// The bucket.
         bucket: BucketId,
+    },
+    /// A node lost its state, or cannot trust it: give it the next incarnation. The same nonce always gets the same one; none is given twice.
+    Enrol {
+        /// The node.
+        node: NodeId,
+        /// Drawn by the node for this life of its state.
+        nonce: u64,
     },
 }
 
@@ -91,7 +99,7 @@ pub enum ControlReply {
     },
     /// No such bucket.
     NoSuchBucket,
-    /// A bound was reached (buckets of a cluster).
+    /// A bound was reached (buckets of a cluster, nodes that enrolled, incarnations of one).
     Full,
     /// The cluster was founded as another one.
     OtherCluster {
@@ -99,6 +107,11 @@ pub enum ControlReply {
         cluster: ClusterId,
         /// How many groups it has.
         groups: u16,
+    },
+    /// The node's incarnation for this nonce.
+    Enrolled {
+        /// See `RaftId`.
+        incarnation: u32,
     },
 }
 
@@ -109,6 +122,8 @@ pub enum ControlQuery {
     Bucket(BucketName),
     /// All buckets, by name.
     Buckets,
+    /// Which nodes came back without what they had.
+    Enrolments,
 }
 
 /// An answer.
@@ -118,4 +133,6 @@ pub enum ControlAnswer {
     Bucket(Option<BucketRecord>),
     /// To `Buckets`.
     Buckets(Vec<BucketRecord>),
+    /// To `Enrolments`: the last incarnation given to each node that has one above 0.
+    Enrolments(BTreeMap<NodeId, u32>),
 }

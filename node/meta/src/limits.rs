@@ -70,6 +70,25 @@ pub const LIST_ENTRIES_MAX: usize = LIST_KEYS_MAX as usize;
 /// Slabs of a page at most: 1,024 records of at most 1 KiB stay below 2 MiB.
 pub const SLABS_PAGE_MAX: usize = 1024;
 
+/// Nonces of a node that the control group remembers: as many lives of its state, of which requests may still be on their way.
+pub const ENROLMENT_NONCES_MAX: usize = 16;
+/// Nonces of foundings that a voter remembers to have promised: one for each time that the founder was erased meanwhile.
+pub const PROMISES_MAX: usize = 16;
+/// Alarms that are kept; the oldest goes first.
+pub const ALARMS_MAX: usize = 32;
+/// Between two looks at whether voters are to be replaced.
+pub const VOTERS_LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How long one step of replacing a voter may take before the group is looked at again.
+pub const VOTERS_STEP_PATIENCE: Duration = Duration::from_secs(30);
+/// First pause between tries to join the cluster; doubles up to [`JOIN_PAUSE_MAX`].
+pub const JOIN_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Longest pause between tries to join the cluster.
+pub const JOIN_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long one peer may take to say how it stands.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(2);
+/// After this long without being let in, or without a leader under a new id, an operator is told.
+pub const JOIN_ALARM_AFTER: Duration = Duration::from_secs(60);
+
 const _: () = assert!(COMMAND_LEN_BYTES_MAX <= APPEND_LEN_BYTES_MAX);
 // A message may overshoot its bound by the last entry that was added, and carries some fixed bytes.
 const _: () =

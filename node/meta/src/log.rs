@@ -2,17 +2,20 @@
 //!
 //! An entry counts once it is durable: the callback comes after the node's [`Syncer`] has synced. Each entry carries a CRC32C
 //! over its index and body, and reads check that indexes follow each other without a hole; what does not match is an error that
-//! stops the group on this node. It is never dropped and never truncated: the peers have it, and only an operator (or a wipe
-//! under a new node id) may decide that this copy is gone.
+//! ends this node's life under its Raft id (see `damage`). It is never dropped and never truncated: that would be to forget what
+//! was acknowledged. The peers have it, and give it to the node under its next id.
 
-use crate::codec::{GroupKeys, decode, encode};
-use crate::kv::{Batch, KvError, OrderedKv};
+use crate::codec::{self, GroupKeys};
+use crate::damage::Damage;
+use crate::kv::{Batch, KvError, KvErrorKind, OrderedKv};
 use crate::limits::{APPEND_LEN_BYTES_MAX, CLEAR_KEYS, LOG_READ_ENTRIES};
 use crate::raft::{LogEntry, LogId, StorageError, TypeConfig, Vote, next_index};
 use crate::syncer::Syncer;
 use bytes::{BufMut, Bytes, BytesMut};
 use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{AnyError, OptionalSend, StorageIOError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -47,7 +50,17 @@ pub enum LogError {
     },
 }
 
-fn encode_entry(entry: &LogEntry) -> Bytes {
+impl LogError {
+    /// Whether it means that the store's bytes are not what was written.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Kv(error) => error.kind == KvErrorKind::Damaged,
+            Self::CorruptEntry { .. } | Self::CorruptRecord(_) | Self::Hole { .. } => true,
+        }
+    }
+}
+
+pub(crate) fn encode_entry(entry: &LogEntry) -> Bytes {
     let mut value = BytesMut::with_capacity(256);
     value.put_u8(ENTRY_VERSION);
     value.put_u32(0);
@@ -84,6 +97,7 @@ pub struct LogStore {
     syncer: Syncer,
     spawn: Arc<dyn Spawn>,
     ends: Arc<Mutex<Ends>>,
+    damage: Damage,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -101,12 +115,13 @@ impl LogStore {
         group: Option<GroupId>,
         syncer: Syncer,
         spawn: Arc<dyn Spawn>,
+        damage: Damage,
     ) -> Result<Self, LogError> {
         let keys = GroupKeys::new(group);
-        let purged: Option<LogId> = match kv.get(&keys.purged())? {
-            Some(value) => Some(decode("purged position of the log", &value)?),
-            None => None,
-        };
+        let purged: Option<LogId> = record(&*kv, "purged position of the log", &keys.purged())?;
+        // Looked at here, so that a damaged one is found before the group runs.
+        record::<Vote>(&*kv, "vote", &keys.vote())?;
+        record::<Option<LogId>>(&*kv, "committed position of the log", &keys.committed())?;
         let first = next_index(purged.as_ref());
         crate::codec::clear(&*kv, &keys.log(0), &keys.log(first))?;
         if let Some((key, _)) = kv.range(&keys.log(first), &keys.log_end(), 1)?.first() {
@@ -122,7 +137,19 @@ impl LogStore {
             }
             None => purged,
         };
-        Ok(Self { kv, keys, syncer, spawn, ends: Arc::new(Mutex::new(Ends { purged, first, last })) })
+        Ok(Self { kv, keys, syncer, spawn, ends: Arc::new(Mutex::new(Ends { purged, first, last })), damage })
+    }
+
+    /// Puts the first entry into a log that never had any. Durable before anything that this voter says.
+    pub(crate) fn seed(&self, first: &LogEntry) -> Result<(), LogError> {
+        let mut ends = self.ends();
+        if ends.last.is_none() {
+            let mut batch = Batch::default();
+            batch.put(self.keys.log(first.log_id.index), encode_entry(first));
+            self.kv.apply(batch)?;
+            (ends.first, ends.last) = (first.log_id.index, Some(first.log_id));
+        }
+        Ok(())
     }
 
     fn ends(&self) -> MutexGuard<'_, Ends> {
@@ -171,21 +198,26 @@ impl LogStore {
         if there.contains(&expected) { Err(LogError::Hole { expected, found }) } else { Ok(entries) }
     }
 
-    fn read_record<R: serde::de::DeserializeOwned>(
-        &self,
-        what: &'static str,
-        key: &[u8],
-    ) -> Result<Option<R>, LogError> {
-        Ok(match self.kv.get(key)? {
-            Some(value) => Some(decode(what, &value)?),
-            None => None,
-        })
+    fn put<R: Serialize>(&self, key: Vec<u8>, record: &R) -> Result<(), KvError> {
+        let mut batch = Batch::default();
+        codec::put(&mut batch, key, record);
+        self.kv.apply(batch)
     }
 
-    fn put(&self, key: Vec<u8>, value: Bytes) -> Result<(), KvError> {
-        let mut batch = Batch::default();
-        batch.put(key, value);
-        self.kv.apply(batch)
+    fn read_failed(&self, error: LogError) -> StorageError {
+        self.tell(&error);
+        StorageIOError::read_logs(AnyError::new(&error)).into()
+    }
+
+    fn write_failed(&self, error: LogError) -> StorageError {
+        self.tell(&error);
+        StorageIOError::write_logs(AnyError::new(&error)).into()
+    }
+
+    fn tell(&self, error: &LogError) {
+        if error.is_damage() {
+            self.damage.found(error);
+        }
     }
 
     fn purge_to(&self, log_id: LogId) -> Result<(), LogError> {
@@ -198,7 +230,7 @@ impl LogStore {
             first
         };
         // The position first: entries below it that a crash leaves behind are removed at the next open.
-        self.put(self.keys.purged(), encode(&log_id))?;
+        self.put(self.keys.purged(), &log_id)?;
         let mut next = first;
         while next <= log_id.index {
             let stop = (log_id.index + 1).min(next + CLEAR_KEYS as u64);
@@ -253,12 +285,15 @@ fn range_of(range: impl RangeBounds<u64>) -> (u64, u64) {
     (start, end)
 }
 
-fn read_failed(error: LogError) -> StorageError {
-    StorageIOError::read_logs(AnyError::new(&error)).into()
-}
-
-fn write_failed(error: LogError) -> StorageError {
-    StorageIOError::write_logs(AnyError::new(&error)).into()
+fn record<R: DeserializeOwned>(
+    kv: &dyn OrderedKv,
+    what: &'static str,
+    key: &[u8],
+) -> Result<Option<R>, LogError> {
+    Ok(match kv.get(key)? {
+        Some(value) => Some(codec::open(what, key, &value)?),
+        None => None,
+    })
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
@@ -267,11 +302,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
         range: RB,
     ) -> Result<Vec<LogEntry>, StorageError> {
         let (start, end) = range_of(range);
-        self.read(start, end, usize::MAX).map_err(read_failed)
+        self.read(start, end, usize::MAX).map_err(|error| self.read_failed(error))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, StorageError> {
-        self.read(start, end, APPEND_LEN_BYTES_MAX).map_err(read_failed)
+        self.read(start, end, APPEND_LEN_BYTES_MAX).map_err(|error| self.read_failed(error))
     }
 }
 
@@ -289,23 +324,26 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         let failed = |error: AnyError| StorageError::from(StorageIOError::write_vote(error));
-        self.put(self.keys.vote(), encode(vote)).map_err(|error| failed(AnyError::new(&error)))?;
+        self.put(self.keys.vote(), vote).map_err(|error| failed(AnyError::new(&error)))?;
         self.syncer.sync().await.map_err(|error| failed(AnyError::new(&error)))
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        self.read_record("vote", &self.keys.vote())
-            .map_err(|error| StorageIOError::read_vote(AnyError::new(&error)).into())
+        record(&*self.kv, "vote", &self.keys.vote()).map_err(|error| {
+            self.tell(&error);
+            StorageIOError::read_vote(AnyError::new(&error)).into()
+        })
     }
 
     /// Not synced: it only shortens the replay at the next start, and the store's order keeps it behind the entries.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        self.put(self.keys.committed(), encode(&committed)).map_err(|error| write_failed(error.into()))
+        self.put(self.keys.committed(), &committed).map_err(|error| self.write_failed(error.into()))
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
         let committed: Option<Option<LogId>> =
-            self.read_record("committed position", &self.keys.committed()).map_err(read_failed)?;
+            record(&*self.kv, "committed position of the log", &self.keys.committed())
+                .map_err(|error| self.read_failed(error))?;
         Ok(committed.flatten())
     }
 
@@ -321,7 +359,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             batch.put(self.keys.log(entry.log_id.index), encode_entry(&entry));
             last = Some(entry.log_id);
         }
-        self.kv.apply(batch).map_err(|error| write_failed(error.into()))?;
+        self.kv.apply(batch).map_err(|error| self.write_failed(error.into()))?;
         if let Some(first) = first {
             let mut ends = self.ends();
             if ends.last == ends.purged {
@@ -339,12 +377,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     /// Not synced: the entries that come in their place are, and until then nothing was promised.
     async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        self.truncate_from(log_id).map_err(write_failed)
+        self.truncate_from(log_id).map_err(|error| self.write_failed(error))
     }
 
     /// Not synced: the store's order keeps it behind the applied state, which was synced before openraft came here.
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        self.purge_to(log_id).map_err(write_failed)
+        self.purge_to(log_id).map_err(|error| self.write_failed(error))
     }
 }
 

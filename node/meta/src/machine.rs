@@ -22,7 +22,7 @@ pub(crate) use storage::StateMachine;
 pub use stream::SnapshotStream;
 
 use crate::codec::CorruptRecord;
-use crate::kv::KvError;
+use crate::kv::{KvError, KvErrorKind};
 
 /// Why the state could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -36,4 +36,14 @@ pub enum MachineError {
     /// A version's inline bytes are not beside it.
     #[error("inline bytes of a version are missing")]
     ContentMissing,
+}
+
+impl MachineError {
+    /// Whether it means that the store's bytes are not what was written.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Kv(error) => error.kind == KvErrorKind::Damaged,
+            Self::Corrupt(_) | Self::ContentMissing => true,
+        }
+    }
 }

@@ -13,9 +13,12 @@
 //! - `RemoveBucket`: `NoSuchBucket` if the first try did it.
 //! - `BeginRemoveBucket`, `ReopenBucket`: the second try begins another round.
 
+mod join;
+mod life;
 mod route;
 mod start;
 mod status;
+mod voters;
 
 pub use start::StartError;
 pub use status::GroupStatus;
@@ -23,21 +26,27 @@ pub use status::GroupStatus;
 use crate::barrier::Barrier;
 use crate::client::Operation;
 use crate::control::{ControlAnswer, ControlCommand, ControlQuery, ControlReply};
+use crate::damage::{Alarms, Damage};
+use crate::fault::MetaFaults;
 use crate::group::{Entry, EntryOutcome, GroupAnswer, GroupCommand, GroupQuery, GroupReply};
+use crate::kv::OrderedKv;
 use crate::machine::Reader;
 use crate::proposer::Proposer;
 use crate::raft::{Command, Raft, Reply};
+use crate::raft_id::RaftId;
 use crate::{client::ClientAnswer, limits};
+use life::Life;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use strongroom_env::Env;
 use strongroom_types::{BucketId, ClusterId, Deadline, GroupId, NodeId, ObjectKey};
+use tokio::sync::Notify;
 
 /// What a node must know to take part.
 #[derive(Clone, Debug)]
 pub struct MetaConfig {
-    /// This node; also its Raft id in every group.
+    /// This node. Its Raft id is this and which life of its state it is; see [`crate::RaftId`].
     pub node: NodeId,
     /// The cluster.
     pub cluster: ClusterId,
@@ -49,6 +58,8 @@ pub struct MetaConfig {
     pub group_voters: Vec<Vec<NodeId>>,
     /// Timeouts and sizes.
     pub timing: Timing,
+    /// Deliberate faults; none outside of tests.
+    pub faults: MetaFaults,
 }
 
 /// Timeouts and sizes of Raft.
@@ -130,20 +141,26 @@ pub enum MetaError {
     Start(#[from] Box<StartError>),
 }
 
-/// A group that this node votes in.
+/// A group that this node votes in, or is to.
 struct Group {
+    id: RaftId,
     raft: Raft,
     reader: Reader,
     barrier: Arc<Barrier>,
     proposer: Arc<Proposer>,
+    damage: Damage,
 }
 
 /// The groups of one node, and the way to all others.
 pub struct Meta {
     env: Env,
     config: MetaConfig,
-    /// `None` is the control group.
-    groups: BTreeMap<Option<GroupId>, Group>,
+    raft_config: Arc<openraft::Config>,
+    kv: Arc<dyn OrderedKv>,
+    /// The present life of this node's state.
+    life: RwLock<Arc<Life>>,
+    alarms: Alarms,
+    look_at_voters: Notify,
     /// Where each group's leader was last seen.
     hints: Mutex<BTreeMap<Option<GroupId>, NodeId>>,
 }
@@ -247,6 +264,10 @@ impl Meta {
         }
     }
 
+    fn group(&self, group: Option<GroupId>) -> Option<Arc<Group>> {
+        self.life().running.read().unwrap_or_else(PoisonError::into_inner).groups.get(&group).cloned()
+    }
+
     fn voters(&self, group: Option<GroupId>) -> Result<&[NodeId], MetaError> {
         match group {
             None => Ok(&self.config.control_voters),
@@ -291,7 +312,7 @@ fn check(operation: &Operation) -> Result<(), MetaError> {
             bounded(encoded_len_bytes(command), limits::COMMAND_LEN_BYTES_MAX)
         }
         Operation::Commit { entry, .. } => bounded(encoded_len_bytes(entry), limits::ENTRY_LEN_BYTES_MAX),
-        Operation::ReadControl(_) | Operation::ReadGroup(_) => Ok(()),
+        Operation::ReadControl(_) | Operation::ReadGroup(_) | Operation::Join(_) => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::limits::{REPLICATION_PAUSE_MAX, REPLICATION_PAUSE_MIN};
 use crate::raft::{Raft, TypeConfig};
+use crate::raft_id::RaftId;
 use bytes::Bytes;
 use openraft::EmptyNode;
 use openraft::error::{
@@ -17,7 +18,15 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use strongroom_env::{Env, NetError};
 use strongroom_format::wire::{Frame, Request, Response};
-use strongroom_types::{Deadline, GroupId, NodeId};
+use strongroom_types::{Deadline, GroupId};
+
+/// A Raft message with the voter that it is meant for. A node under another id than that must not answer: what it says would count as the
+/// word of a voter that may have promised something else.
+#[derive(Serialize, Deserialize)]
+struct RaftMessage {
+    to: RaftId,
+    body: RaftBody,
+}
 
 /// A Raft message to a voter.
 #[derive(Serialize, Deserialize)]
@@ -35,7 +44,7 @@ pub(crate) enum RaftAnswer {
     Snapshot(InstallSnapshotResponse<u64>),
     /// The piece does not continue what came before: begin again.
     SnapshotMismatch(SnapshotMismatch),
-    /// The group is stopped on this node, or never was here.
+    /// The group is stopped on this node, never was here, or the voter that is meant is no more.
     Stopped,
     /// The message does not decode.
     Malformed,
@@ -62,20 +71,33 @@ pub(crate) fn opaque(frame: &Frame) -> Option<Bytes> {
     }
 }
 
+/// What a message to a voter would have it append, and what a candidate says it voted.
+#[cfg(test)]
+pub(crate) fn said(body: &[u8]) -> (Vec<crate::raft::LogEntry>, Option<crate::raft::Vote>) {
+    match decode_body::<RaftMessage>(body).unwrap().body {
+        RaftBody::Append(request) => (request.entries, None),
+        RaftBody::Vote(request) => (Vec::new(), Some(request.vote)),
+        RaftBody::Snapshot(_) => (Vec::new(), None),
+    }
+}
+
 /// Answers a Raft message on the voter's side.
-pub(crate) async fn answer(raft: Option<&Raft>, body: &[u8]) -> RaftAnswer {
-    let Some(raft) = raft else { return RaftAnswer::Stopped };
-    match decode_body(body) {
-        None => RaftAnswer::Malformed,
-        Some(RaftBody::Append(request)) => match raft.append_entries(request).await {
+pub(crate) async fn answer(voter: Option<(RaftId, &Raft)>, body: &[u8]) -> RaftAnswer {
+    let Some((id, raft)) = voter else { return RaftAnswer::Stopped };
+    let Some(RaftMessage { to, body }) = decode_body(body) else { return RaftAnswer::Malformed };
+    if to != id {
+        return RaftAnswer::Stopped;
+    }
+    match body {
+        RaftBody::Append(request) => match raft.append_entries(request).await {
             Ok(response) => RaftAnswer::Append(response),
             Err(_) => RaftAnswer::Stopped,
         },
-        Some(RaftBody::Vote(request)) => match raft.vote(request).await {
+        RaftBody::Vote(request) => match raft.vote(request).await {
             Ok(response) => RaftAnswer::Vote(response),
             Err(_) => RaftAnswer::Stopped,
         },
-        Some(RaftBody::Snapshot(request)) => match raft.install_snapshot(request).await {
+        RaftBody::Snapshot(request) => match raft.install_snapshot(request).await {
             Ok(response) => RaftAnswer::Snapshot(response),
             Err(RaftError::APIError(InstallSnapshotError::SnapshotMismatch(mismatch))) => {
                 RaftAnswer::SnapshotMismatch(mismatch)
@@ -88,13 +110,13 @@ pub(crate) async fn answer(raft: Option<&Raft>, body: &[u8]) -> RaftAnswer {
 /// Makes connections to the voters of one group.
 pub(crate) struct Network {
     env: Env,
-    node: NodeId,
+    own: RaftId,
     group: Option<GroupId>,
 }
 
 impl Network {
-    pub(crate) fn new(env: Env, node: NodeId, group: Option<GroupId>) -> Self {
-        Self { env, node, group }
+    pub(crate) fn new(env: Env, own: RaftId, group: Option<GroupId>) -> Self {
+        Self { env, own, group }
     }
 }
 
@@ -102,16 +124,16 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, _: &EmptyNode) -> Peer {
-        Peer { env: self.env.clone(), node: self.node, group: self.group, target: NodeId::new(target) }
+        Peer { env: self.env.clone(), own: self.own, group: self.group, target: RaftId::from_bits(target) }
     }
 }
 
 /// One voter, as seen from another.
 pub(crate) struct Peer {
     env: Env,
-    node: NodeId,
+    own: RaftId,
     group: Option<GroupId>,
-    target: NodeId,
+    target: RaftId,
 }
 
 /// Why a peer's answer is of no use.
@@ -132,13 +154,14 @@ impl Peer {
         action: RPCTypes,
         patience: Duration,
     ) -> Result<RaftAnswer, CallError<E>> {
-        let request = Request::Raft { group: self.group, body: encode_body(&body) };
+        let body = encode_body(&RaftMessage { to: self.target, body });
+        let request = Request::Raft { group: self.group, body };
         let deadline = Deadline::after(self.env.clock.now(), patience);
         let frame = Frame::request(&request, Bytes::new());
-        let answer = match self.env.net.call(self.target, frame, deadline).await {
+        let answer = match self.env.net.call(self.target.node(), frame, deadline).await {
             Ok(frame) => opaque(&frame).and_then(|body| decode_body(&body)),
             Err(NetError::TimedOut { .. }) => {
-                let (id, target) = (self.node.get(), self.target.get());
+                let (id, target) = (self.own.to_bits(), self.target.to_bits());
                 return Err(RPCError::Timeout(Timeout { action, id, target, timeout: patience }));
             }
             // Also for a lost connection: openraft retries a `Network` error at once, and a peer that refuses every
@@ -202,7 +225,7 @@ impl RaftNetwork<TypeConfig> for Peer {
             RaftAnswer::Snapshot(response) => Ok(response),
             RaftAnswer::SnapshotMismatch(mismatch) => {
                 let error = RaftError::APIError(InstallSnapshotError::SnapshotMismatch(mismatch));
-                Err(RPCError::RemoteError(RemoteError::new(self.target.get(), error)))
+                Err(RPCError::RemoteError(RemoteError::new(self.target.to_bits(), error)))
             }
             _ => Err(malformed()),
         }

@@ -9,6 +9,7 @@ use crate::limits::{
     COMMIT_BATCH_LEN_BYTES_MAX, COMMIT_QUEUE_ENTRIES_MAX, COMMIT_QUEUE_LEN_BYTES_MAX, PROPOSALS_MAX,
 };
 use crate::raft::{Command, Raft, Reply, Ticket};
+use crate::raft_id::RaftId;
 use futures::future::{Either, select};
 use openraft::error::ClientWriteError;
 use std::collections::VecDeque;
@@ -36,7 +37,7 @@ pub(crate) enum ProposeError {
 }
 
 pub(crate) struct Proposer {
-    node: NodeId,
+    id: RaftId,
     raft: Raft,
     env: Env,
     queue: Mutex<Queue>,
@@ -89,8 +90,8 @@ impl Queue {
 }
 
 impl Proposer {
-    pub(crate) fn new(node: NodeId, raft: Raft, env: Env) -> Arc<Self> {
-        Arc::new(Self { node, raft, env, queue: Mutex::default(), proposals: AtomicUsize::new(0) })
+    pub(crate) fn new(id: RaftId, raft: Raft, env: Env) -> Arc<Self> {
+        Arc::new(Self { id, raft, env, queue: Mutex::default(), proposals: AtomicUsize::new(0) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -180,8 +181,8 @@ impl Proposer {
         }
         // Asked first, because openraft's refusal does not say whether the entry was in the log before.
         let leader = self.raft.metrics().borrow().current_leader;
-        if leader != Some(self.node.get()) {
-            return Err(ProposeError::NotLeader(leader.map(NodeId::new)));
+        if leader != Some(self.id.to_bits()) {
+            return Err(ProposeError::NotLeader(leader.map(|id| RaftId::from_bits(id).node())));
         }
         // A stopped group did not take it.
         let Ok(answered) = self.raft.client_write_ff(command).await else {
@@ -190,7 +191,7 @@ impl Proposer {
         match select(answered, self.env.clock.sleep(patience)).await {
             Either::Left((Ok(Ok(response)), _)) => Ok(response.data),
             Either::Left((Ok(Err(ClientWriteError::ForwardToLeader(forward))), _)) => {
-                Err(ProposeError::Deposed(forward.leader_id.map(NodeId::new)))
+                Err(ProposeError::Deposed(forward.leader_id.map(|id| RaftId::from_bits(id).node())))
             }
             Either::Left((Ok(Err(ClientWriteError::ChangeMembershipError(_))) | Err(_), _))
             | Either::Right(_) => Err(ProposeError::Unknown),

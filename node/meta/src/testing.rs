@@ -1,5 +1,6 @@
 //! Test doubles of a node's surroundings, over tokio, and a cluster of nodes in one process.
 
+use crate::fault::MetaFaults;
 use crate::kv::{MemoryKv, MemoryMedia};
 use crate::meta::{Meta, MetaConfig, Timing};
 use bytes::Bytes;
@@ -113,6 +114,10 @@ pub(crate) struct World {
     lose_answers: AtomicU64,
     /// Raft messages so far.
     pub(crate) raft_messages: AtomicU64,
+    /// The media of all nodes: whatever a Raft message carries must be on its sender's.
+    media: Mutex<BTreeMap<NodeId, MemoryMedia>>,
+    /// How many log entries and votes were found there.
+    pub(crate) entries_checked: AtomicU64,
     /// CRC32C over all requests so far: when, from, to and what.
     pub(crate) trace: Mutex<u32>,
 }
@@ -140,6 +145,28 @@ impl World {
         }
     }
 
+    /// Fails where the sender could forget what it says here.
+    fn check_durable(&self, from: NodeId, group: Option<GroupId>, body: &[u8]) {
+        let (entries, vote) = crate::network::said(body);
+        let (media, keys) = (self.media.lock().unwrap()[&from].clone(), crate::codec::GroupKeys::new(group));
+        for entry in &entries {
+            let index = entry.log_id.index;
+            // A sender that is behind its own purge, or deposed meanwhile, may say what it has no more.
+            if let Some(durable) = media.is_durable(&keys.log(index), &crate::log::encode_entry(entry)) {
+                assert!(durable, "{from} sends entry {index} of {group:?} before it is on its own media");
+                self.entries_checked.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if let Some(vote) = vote {
+            let found = media.durable(&keys.vote()).expect("a candidate has voted");
+            let found: crate::raft::Vote = crate::codec::open("vote", &keys.vote(), &found).unwrap();
+            assert!(
+                found >= vote,
+                "{from} asks for votes for {vote} in {group:?}, and has {found} on its media"
+            );
+        }
+    }
+
     async fn deliver(self: Arc<Self>, from: NodeId, to: NodeId, request: Frame) -> Result<Frame, NetError> {
         if self.is_cut(from, to) {
             std::future::pending::<()>().await;
@@ -154,6 +181,7 @@ impl World {
             other => panic!("{other:?}"),
         };
         if raft {
+            self.check_durable(from, group, &body);
             self.raft_messages.fetch_add(1, Ordering::Relaxed);
         }
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -221,6 +249,8 @@ pub(crate) struct Cluster {
     seed: u64,
     starts: u64,
     timing: Timing,
+    /// The fault that nodes are started with.
+    pub(crate) faults: MetaFaults,
 }
 
 pub(crate) fn node(number: u64) -> NodeId {
@@ -230,13 +260,19 @@ pub(crate) fn node(number: u64) -> NodeId {
 impl Cluster {
     /// `count` nodes, started and founded.
     pub(crate) async fn start(count: u64, groups: u16, seed: u64, timing: Timing) -> Self {
-        ORIGIN.with(|origin| *origin.borrow_mut() = Some(tokio::time::Instant::now()));
-        let media = (1..=count).map(|n| (node(n), MemoryMedia::new())).collect();
-        let mut cluster = Self { world: Arc::default(), media, groups, seed, starts: 0, timing };
+        let mut cluster = Self::off(count, groups, seed, timing);
         for n in 1..=count {
             cluster.start_node(node(n)).await;
         }
         cluster
+    }
+
+    /// `count` nodes that were never started.
+    pub(crate) fn off(count: u64, groups: u16, seed: u64, timing: Timing) -> Self {
+        ORIGIN.with(|origin| *origin.borrow_mut() = Some(tokio::time::Instant::now()));
+        let media: BTreeMap<_, _> = (1..=count).map(|n| (node(n), MemoryMedia::new())).collect();
+        let world = Arc::new(World { media: Mutex::new(media.clone()), ..World::default() });
+        Self { world, media, groups, seed, starts: 0, timing, faults: MetaFaults::NONE }
     }
 
     pub(crate) async fn start_node(&mut self, id: NodeId) -> Arc<Meta> {
@@ -256,6 +292,7 @@ impl Cluster {
             control_voters: voters.clone(),
             group_voters: vec![voters; usize::from(self.groups)],
             timing: self.timing,
+            faults: self.faults,
         };
         let kv = Arc::new(MemoryKv::on(&self.media[&id]));
         let meta = Meta::start(env, config, kv).await.unwrap();
@@ -263,7 +300,8 @@ impl Cluster {
         let founder = Arc::clone(&meta);
         let deadline = self.deadline(60);
         let found = async move {
-            founder.bootstrap(deadline).await.unwrap();
+            // Where it cannot be, the test sees that nothing works.
+            let _ = founder.bootstrap(deadline).await;
         };
         spawn.spawn("bootstrap", Box::pin(found));
         meta

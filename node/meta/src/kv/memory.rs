@@ -31,6 +31,8 @@ struct Media {
     session: u64,
     /// Whether the next sync is to fail.
     fail_sync: bool,
+    /// Syncs that still go well before the power fails.
+    off_after: Option<u64>,
     /// Batches in the map.
     batches: u64,
     /// What stands for the ledger's file; `None` where there never was one, or it is gone.
@@ -90,11 +92,55 @@ impl MemoryMedia {
         media.session += 1;
     }
 
-    /// Whether this value of this key would be there after a power cut.
-    pub fn is_durable(&self, key: &[u8], value: &[u8]) -> bool {
+    /// Whether this value of this key would be there after a power cut; `None` where the key has another value by now, or none.
+    pub fn is_durable(&self, key: &[u8], value: &[u8]) -> Option<bool> {
         let media = self.lock();
-        let touched = media.unsynced.iter().flatten().any(|(changed, _)| changed == key);
-        !touched && media.map.get(key).is_some_and(|found| found == value)
+        let there = media.map.get(key).is_some_and(|found| found == value);
+        there.then(|| !media.unsynced.iter().flatten().any(|(changed, _)| changed == key))
+    }
+
+    /// The value that this key would have after a power cut that takes all it can.
+    pub fn durable(&self, key: &[u8]) -> Option<Bytes> {
+        let media = self.lock();
+        let first = media.unsynced.iter().flatten().find(|(changed, _)| changed == key);
+        first.map_or_else(|| media.map.get(key).cloned(), |(_, before)| before.clone())
+    }
+
+    /// Power fails at the sync after `syncs` more: it and everything after it fails until the media is opened again.
+    pub fn power_off_after(&self, syncs: u64) {
+        self.lock().off_after = Some(syncs);
+    }
+
+    /// Whether that came to pass.
+    pub fn is_off(&self) -> bool {
+        self.lock().off_after == Some(0)
+    }
+
+    /// Takes synced batches back, one by one, until `enough` says so of what is left (or none can be taken back any more).
+    pub fn roll_back_to(&self, enough: impl Fn(&dyn KvSnapshot) -> bool) {
+        loop {
+            let map = Arc::clone(&self.lock().map);
+            if enough(&MemorySnapshot { map }) || self.roll_back(1) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// A copy of all that is on the media, ledger included.
+    pub fn copied(&self) -> Self {
+        let copy = Self::new();
+        copy.restore(self);
+        copy
+    }
+
+    /// All of this is replaced by what is on `other`, ledger included. Stores on this media fail from now on.
+    pub fn restore(&self, other: &Self) {
+        let (map, batches, ledger) = {
+            let other = other.lock();
+            (Arc::clone(&other.map), other.batches, other.ledger.clone())
+        };
+        let mut media = self.lock();
+        *media = Media { session: media.session + 1, map, batches, ledger, ..Media::default() };
     }
 
     /// Why content was set aside, each time that it was.
@@ -200,6 +246,9 @@ impl MemoryKv {
     pub fn on(media: &MemoryMedia) -> Self {
         let mut inner = media.lock();
         inner.session += 1;
+        if inner.off_after == Some(0) {
+            inner.off_after = None;
+        }
         let session = inner.session;
         let integrity = inner.compare();
         if integrity == Integrity::Whole {
@@ -277,7 +326,9 @@ impl OrderedKv for MemoryKv {
 
     fn sync(&self) -> Result<(), KvError> {
         let mut media = self.lock("sync")?;
-        if media.fail_sync {
+        let off = media.off_after == Some(0);
+        media.off_after = media.off_after.map(|left| left.saturating_sub(1));
+        if media.fail_sync || off {
             media.fail_sync = false;
             media.session += 1;
             let source = Box::new(MemoryError::SyncFailed);

@@ -15,7 +15,8 @@ fn open(media: &MemoryMedia) -> Result<LogStore, LogError> {
     let env = env_alone(1);
     let kv: Arc<dyn OrderedKv> = Arc::new(MemoryKv::on(media));
     let syncer = Syncer::new(Arc::clone(&kv), &env);
-    LogStore::open(kv, Some(GroupId::new(3)), syncer, env.spawn)
+    let damage = crate::damage::Damage::new(Arc::clone(&kv));
+    LogStore::open(kv, Some(GroupId::new(3)), syncer, env.spawn, damage)
 }
 
 fn log_id(term: u64, index: u64) -> LogId {

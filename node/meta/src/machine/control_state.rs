@@ -5,19 +5,24 @@
 //! 'x'          the next bucket's id
 //! 'i' bucket   bucket record
 //! 'n' name     bucket id; ordered by name
+//! 'e' node     incarnations given to a node
 //! ```
 
 use super::MachineError;
 use super::view::{Changes, View};
-use crate::codec::decode;
+use crate::codec::{CorruptRecord, decode};
 use crate::control::{BucketRecord, BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply};
-use crate::limits::SCAN_KEYS;
-use strongroom_types::limits::BUCKETS_MAX;
-use strongroom_types::{BucketId, BucketName, ClusterId};
+use crate::limits::{ENROLMENT_NONCES_MAX, SCAN_KEYS};
+use crate::raft_id::RaftId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use strongroom_types::limits::{BUCKETS_MAX, NODES_MAX};
+use strongroom_types::{BucketId, BucketName, ClusterId, NodeId};
 
 const CLUSTER: &[u8] = b"c";
 const NEXT: &[u8] = b"x";
 const NAMES: u8 = b'n';
+const ENROLMENTS: u8 = b'e';
 
 fn record_key(bucket: BucketId) -> Vec<u8> {
     [&b"i"[..], &bucket.get().to_be_bytes()].concat()
@@ -51,10 +56,55 @@ fn all(view: &impl View) -> Result<Vec<BucketRecord>, MachineError> {
     }
 }
 
+/// What a node was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Given {
+    last: u32,
+    /// The latest nonces with their incarnations, so that a request that comes late or twice gets what it got before and does not outdate
+    /// a later one.
+    nonces: Vec<(u64, u32)>,
+}
+
+fn enrolment_key(node: NodeId) -> Vec<u8> {
+    [&[ENROLMENTS], &node.get().to_be_bytes()[..]].concat()
+}
+
+fn enrolments(view: &impl View) -> Result<BTreeMap<NodeId, u32>, MachineError> {
+    let mut found = BTreeMap::new();
+    for (key, value) in view.range(&[ENROLMENTS], &[ENROLMENTS + 1], NODES_MAX)? {
+        let given: Given = decode("enrolment", &value)?;
+        let node = key[1..].try_into().map_err(|_| CorruptRecord { what: "key of an enrolment" })?;
+        found.insert(NodeId::new(u64::from_be_bytes(node)), given.last);
+    }
+    Ok(found)
+}
+
+fn enrol(changes: &mut Changes<'_>, node: NodeId, nonce: u64) -> Result<ControlReply, MachineError> {
+    let found: Option<Given> = changes.record("enrolment", &enrolment_key(node))?;
+    if found.is_none() && enrolments(changes)?.len() >= NODES_MAX {
+        return Ok(ControlReply::Full);
+    }
+    let mut given = found.unwrap_or_default();
+    if let Some((_, incarnation)) = given.nonces.iter().find(|(known, _)| *known == nonce) {
+        return Ok(ControlReply::Enrolled { incarnation: *incarnation });
+    }
+    let incarnation = given.last + 1;
+    if RaftId::new(node, incarnation).is_none() {
+        return Ok(ControlReply::Full);
+    }
+    given.last = incarnation;
+    given.nonces.push((nonce, incarnation));
+    let excess = given.nonces.len().saturating_sub(ENROLMENT_NONCES_MAX);
+    given.nonces.drain(..excess);
+    changes.put(enrolment_key(node), &given);
+    Ok(ControlReply::Enrolled { incarnation })
+}
+
 pub(crate) fn query(view: &impl View, query: &ControlQuery) -> Result<ControlAnswer, MachineError> {
     Ok(match query {
         ControlQuery::Bucket(name) => ControlAnswer::Bucket(by_name(view, name)?),
         ControlQuery::Buckets => ControlAnswer::Buckets(all(view)?),
+        ControlQuery::Enrolments => ControlAnswer::Enrolments(enrolments(view)?),
     })
 }
 
@@ -125,6 +175,7 @@ pub(crate) fn apply(
             BucketState::Making | BucketState::Removing => Some(next_round(record, BucketState::Making)),
             BucketState::Open => None,
         }),
+        ControlCommand::Enrol { node, nonce } => enrol(changes, node, nonce),
         ControlCommand::RemoveBucket { bucket, round } => {
             let Some(record) = by_id(changes, bucket)? else { return Ok(ControlReply::NoSuchBucket) };
             match record.state {

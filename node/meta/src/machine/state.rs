@@ -3,7 +3,7 @@
 use super::view::{Changes, SnapshotView};
 use super::window::{Outcome, Window};
 use super::{MachineError, control_state, group_state, namespace::Position};
-use crate::codec::{GroupKeys, clear, decode, encode};
+use crate::codec::{self, GroupKeys, clear};
 use crate::control::{ControlAnswer, ControlQuery};
 use crate::group::{GroupAnswer, GroupQuery, GroupReply};
 use crate::kv::{Batch, KvSnapshot, OrderedKv};
@@ -64,8 +64,9 @@ impl Reader {
     /// Head and state at one moment.
     fn view(&self) -> Result<(Head, SnapshotView), MachineError> {
         let snapshot = self.kv.snapshot();
-        let head = match snapshot.get(&self.keys.head())? {
-            Some(value) => decode("head of the state", &value)?,
+        let head_key = self.keys.head();
+        let head = match snapshot.get(&head_key)? {
+            Some(value) => codec::open("head of the state", &head_key, &value)?,
             None => Head::default(),
         };
         let prefix = self.keys.state(head.generation);
@@ -146,7 +147,7 @@ impl State {
             });
         }
         let mut batch = changes.into_batch();
-        batch.put(self.keys.head(), encode(&head));
+        codec::put(&mut batch, self.keys.head(), &head);
         self.kv.apply(batch)?;
         self.head = head;
         self.applied.advance(self.head.applied.as_ref());
@@ -228,7 +229,7 @@ impl State {
     ) -> Result<(), MachineError> {
         let head = Head { generation, applied, membership };
         let mut batch = Batch::default();
-        batch.put(self.keys.head(), encode(&head));
+        codec::put(&mut batch, self.keys.head(), &head);
         self.kv.apply(batch)?;
         self.head = head;
         self.window = Window::load(&self.view())?;

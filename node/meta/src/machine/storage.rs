@@ -4,16 +4,18 @@ use super::state::{Applied, Reader, State};
 use super::stream::SnapshotStream;
 use super::view::SnapshotView;
 use super::{MachineError, state::Head};
+use crate::damage::Damage;
 use crate::kv::OrderedKv;
 use crate::raft::{
     LogEntry, LogId, Reply, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
 };
+use crate::raft_id::RaftId;
 use crate::syncer::{SyncError, Syncer, offload};
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{AnyError, OptionalSend, StorageIOError};
 use std::sync::{Arc, Mutex, MutexGuard};
 use strongroom_env::Spawn;
-use strongroom_types::{GroupId, NodeId};
+use strongroom_types::GroupId;
 
 /// The state machine of one group.
 pub struct StateMachine {
@@ -22,13 +24,14 @@ pub struct StateMachine {
 
 struct Shared {
     kv: Arc<dyn OrderedKv>,
-    node: NodeId,
+    id: RaftId,
     syncer: Syncer,
     spawn: Arc<dyn Spawn>,
     state: Mutex<State>,
     /// The latest snapshot: not a copy but a view of the store, whose state was synced. Gone after a restart; openraft then
     /// has another one built if it needs it.
     snapshot: Mutex<Option<(SnapshotMeta, SnapshotView)>>,
+    damage: Damage,
 }
 
 fn write_failed(error: &(impl std::error::Error + 'static)) -> StorageError {
@@ -43,12 +46,13 @@ impl StateMachine {
     pub(crate) fn open(
         kv: Arc<dyn OrderedKv>,
         group: Option<GroupId>,
-        node: NodeId,
+        id: RaftId,
         syncer: Syncer,
         spawn: Arc<dyn Spawn>,
+        damage: Damage,
     ) -> Result<Self, MachineError> {
         let state = Mutex::new(State::open(Arc::clone(&kv), group)?);
-        let shared = Shared { kv, node, syncer, spawn, state, snapshot: Mutex::new(None) };
+        let shared = Shared { kv, id, syncer, spawn, state, snapshot: Mutex::new(None), damage };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -68,7 +72,12 @@ impl StateMachine {
     ) -> Result<T, StorageError> {
         let shared = Arc::clone(&self.shared);
         let done = offload(&self.shared.spawn, name, move || work(&mut shared.state())).await;
-        done.ok_or_else(ending)?.map_err(|error| write_failed(&error))
+        done.ok_or_else(ending)?.map_err(|error| {
+            if error.is_damage() {
+                self.shared.damage.found(&error);
+            }
+            write_failed(&error)
+        })
     }
 }
 
@@ -145,7 +154,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
         let current = self.shared.current().clone();
-        Ok(current.map(|(meta, view)| Snapshot { meta, snapshot: Box::new(SnapshotStream::outgoing(view)) }))
+        let damage = || self.shared.damage.clone();
+        Ok(current.map(|(meta, view)| Snapshot {
+            meta,
+            snapshot: Box::new(SnapshotStream::outgoing(view, damage())),
+        }))
     }
 }
 
@@ -165,10 +178,13 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let meta = SnapshotMeta {
             last_log_id: applied,
             last_membership: membership,
-            snapshot_id: format!("{position}@{}", self.shared.node.get()),
+            snapshot_id: format!("{position}@{}", self.shared.id.to_bits()),
         };
         self.shared.keep(meta.clone(), self.view.clone());
-        Ok(Snapshot { meta, snapshot: Box::new(SnapshotStream::outgoing(self.view.clone())) })
+        Ok(Snapshot {
+            meta,
+            snapshot: Box::new(SnapshotStream::outgoing(self.view.clone(), self.shared.damage.clone())),
+        })
     }
 }
 

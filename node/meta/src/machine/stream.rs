@@ -11,12 +11,14 @@
 //! touch the store on the runtime's thread, a piece at a time.
 
 use super::view::{SnapshotView, View};
+use crate::codec::seal;
+use crate::damage::Damage;
 use crate::kv::{Batch, OrderedKv};
 use crate::limits::{
     SCAN_KEYS, SNAPSHOT_BATCH_LEN_BYTES, SNAPSHOT_REWIND_LEN_BYTES, STATE_KEY_LEN_BYTES_MAX,
     STATE_VALUE_LEN_BYTES_MAX,
 };
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -85,8 +87,8 @@ enum Side {
 
 impl SnapshotStream {
     /// Reads the state of `view`.
-    pub(crate) fn outgoing(view: SnapshotView) -> Self {
-        Self { side: Side::Out(Box::new(Outgoing::new(view))) }
+    pub(crate) fn outgoing(view: SnapshotView, damage: Damage) -> Self {
+        Self { side: Side::Out(Box::new(Outgoing::new(view, damage))) }
     }
 
     /// Writes below `prefix`, the prefix of staged `generation`.
@@ -125,6 +127,7 @@ impl SnapshotStream {
 
 struct Outgoing {
     view: SnapshotView,
+    damage: Damage,
     /// Encoded bytes from `buffered_from` on.
     buffer: BytesMut,
     buffered_from: u64,
@@ -137,9 +140,10 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn new(view: SnapshotView) -> Self {
+    fn new(view: SnapshotView, damage: Damage) -> Self {
         let mut this = Self {
             view,
+            damage,
             buffer: BytesMut::new(),
             buffered_from: 0,
             position: 0,
@@ -168,7 +172,12 @@ impl Outgoing {
     fn fill(&mut self) -> io::Result<bool> {
         let Some(start) = &self.next else { return Ok(false) };
         // Tables are ASCII letters.
-        let page = self.view.range(start, &[0xff], SCAN_KEYS).map_err(io::Error::other)?;
+        let page = self.view.range(start, &[0xff], SCAN_KEYS).map_err(|error| {
+            if error.is_damage() {
+                self.damage.found(&error);
+            }
+            io::Error::other(error)
+        })?;
         match page.last() {
             Some((last, _)) => self.next = Some([&last[..], &[0]].concat()),
             None => {
@@ -195,7 +204,7 @@ impl Outgoing {
         if let Some(len) = self.len {
             return Ok(len);
         }
-        let mut measure = Self::new(self.view.clone());
+        let mut measure = Self::new(self.view.clone(), self.damage.clone());
         let mut len = 0;
         loop {
             len += measure.buffer.len() as u64;
@@ -352,7 +361,9 @@ impl Incoming {
                 return Err(StreamError::Checksum { offset_bytes: self.parsed });
             }
             self.batch_len_bytes += key_len + value_len;
-            self.batch.put([&self.prefix[..], key].concat(), Bytes::copy_from_slice(value));
+            let key = [&self.prefix[..], key].concat();
+            let value = seal(&key, value);
+            self.batch.put(key, value);
             self.count += 1;
             self.crc_of_crcs = crc32c::crc32c_append(self.crc_of_crcs, &crc.to_be_bytes());
             self.take(RECORD_HEADER_LEN_BYTES + key_len + value_len);

@@ -2,7 +2,7 @@
 //! present step on top. Keys here are relative: table byte, then what the table says.
 
 use super::MachineError;
-use crate::codec::{decode, encode};
+use crate::codec::{decode, encode, seal, unseal};
 use crate::kv::{Batch, KvSnapshot, OrderedKv};
 use crate::limits::SCAN_KEYS;
 use bytes::Bytes;
@@ -39,9 +39,21 @@ fn absolute(prefix: &[u8], key: &[u8]) -> Vec<u8> {
     absolute
 }
 
-fn relative(prefix: &[u8], pairs: Vec<(Bytes, Bytes)>) -> Vec<(Bytes, Bytes)> {
-    pairs.into_iter().map(|(key, value)| (key.slice(prefix.len()..), value)).collect()
+/// Pairs of the store with their checksums checked, keys relative.
+fn relative(prefix: &[u8], pairs: Vec<(Bytes, Bytes)>) -> Result<Vec<(Bytes, Bytes)>, MachineError> {
+    let pair = |(key, value): (Bytes, Bytes)| {
+        let value = unseal(STATE, &key, &value)?;
+        Ok((key.slice(prefix.len()..), value))
+    };
+    pairs.into_iter().map(pair).collect()
 }
+
+/// A value of the store with its checksum checked.
+fn checked(key: &[u8], value: Option<Bytes>) -> Result<Option<Bytes>, MachineError> {
+    value.map(|value| unseal(STATE, key, &value).map_err(Into::into)).transpose()
+}
+
+const STATE: &str = "record of the state";
 
 /// The state at one moment.
 #[derive(Clone)]
@@ -52,13 +64,14 @@ pub(crate) struct SnapshotView {
 
 impl View for SnapshotView {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, MachineError> {
-        Ok(self.snapshot.get(&absolute(&self.prefix, key))?)
+        let key = absolute(&self.prefix, key);
+        checked(&key, self.snapshot.get(&key)?)
     }
 
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, MachineError> {
         let pairs =
             self.snapshot.range(&absolute(&self.prefix, start), &absolute(&self.prefix, end), limit)?;
-        Ok(relative(&self.prefix, pairs))
+        relative(&self.prefix, pairs)
     }
 }
 
@@ -86,10 +99,14 @@ impl<'kv> Changes<'kv> {
         self.changed.insert(key, None);
     }
 
-    /// The changes as one batch, keys absolute.
+    /// The changes as one batch, keys absolute, values with their checksums.
     pub(crate) fn into_batch(self) -> Batch {
         let Self { prefix, changed, .. } = self;
-        let changes = changed.into_iter().map(|(key, value)| (absolute(&prefix, &key), value));
+        let changes = changed.into_iter().map(|(key, value)| {
+            let key = absolute(&prefix, &key);
+            let value = value.map(|value| seal(&key, &value));
+            (key, value)
+        });
         Batch { changes: changes.collect() }
     }
 }
@@ -98,7 +115,10 @@ impl View for Changes<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, MachineError> {
         match self.changed.get(key) {
             Some(value) => Ok(value.clone()),
-            None => Ok(self.kv.get(&absolute(&self.prefix, key))?),
+            None => {
+                let key = absolute(&self.prefix, key);
+                checked(&key, self.kv.get(&key)?)
+            }
         }
     }
 
@@ -111,7 +131,7 @@ impl View for Changes<'_> {
                 &absolute(&self.prefix, end),
                 SCAN_KEYS.min(limit),
             )?;
-            let stored = relative(&self.prefix, stored);
+            let stored = relative(&self.prefix, stored)?;
             // The page of the store speaks for keys up to its last one only, unless it reached the end.
             let full = stored.len() == SCAN_KEYS.min(limit);
             let stop = match stored.last() {
@@ -137,6 +157,7 @@ impl View for Changes<'_> {
 #[cfg(test)]
 mod tests {
     use super::{Changes, View};
+    use crate::codec::seal;
     use crate::kv::{Batch, MemoryKv, MemoryMedia, OrderedKv};
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -155,7 +176,7 @@ mod tests {
             let mut model = BTreeMap::new();
             let mut batch = Batch::default();
             for key in stored {
-                batch.put(vec![b'p', key], Bytes::from_static(b"stored"));
+                batch.put(vec![b'p', key], seal(&[b'p', key], b"stored"));
                 model.insert(key, Bytes::from_static(b"stored"));
             }
             kv.apply(batch).unwrap();

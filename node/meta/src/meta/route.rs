@@ -7,6 +7,7 @@ use crate::limits::{ATTEMPT_PATIENCE_MAX, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, RETR
 use crate::machine::MachineError;
 use crate::network::{answer, decode_body, encode_body, opaque};
 use crate::proposer::ProposeError;
+use crate::raft_id::RaftId;
 use crate::syncer::offload;
 use bytes::Bytes;
 use futures::future::{Either, select};
@@ -98,8 +99,8 @@ impl Meta {
 
     /// Who probably leads: what our own voter thinks, else who answered last.
     fn hint(&self, group: Option<GroupId>) -> Option<NodeId> {
-        let own = self.groups.get(&group).and_then(|own| own.raft.metrics().borrow().current_leader);
-        own.map(NodeId::new).or_else(|| self.hints().get(&group).copied())
+        let own = self.group(group).and_then(|own| own.raft.metrics().borrow().current_leader);
+        own.map(|id| RaftId::from_bits(id).node()).or_else(|| self.hints().get(&group).copied())
     }
 
     async fn try_at(
@@ -110,7 +111,7 @@ impl Meta {
         deadline: Deadline,
     ) -> Result<ClientAnswer, NetError> {
         if target == self.config.node {
-            return Ok(self.serve(group, operation.clone(), deadline).await);
+            return Ok(self.serve(target, group, operation.clone(), deadline).await);
         }
         let patience = deadline.remaining(self.env.clock.now()).as_millis();
         let request = ClientRequest {
@@ -127,22 +128,32 @@ impl Meta {
     pub async fn handle(&self, from: NodeId, group: Option<GroupId>, body: Bytes, raft: bool) -> Bytes {
         if raft {
             let voter = self.voters(group).is_ok_and(|voters| voters.contains(&from));
-            let group = self.groups.get(&group).filter(|_| voter);
-            return encode_body(&answer(group.map(|group| &group.raft), &body).await);
+            let group = self.group(group).filter(|_| voter);
+            return encode_body(&answer(group.as_ref().map(|group| (group.id, &group.raft)), &body).await);
         }
         let answer = match decode_body::<ClientRequest>(&body) {
             Some(ClientRequest { patience_ms, operation }) if check(&operation).is_ok() => {
                 let patience = Duration::from_millis(u64::from(patience_ms)).min(ATTEMPT_PATIENCE_MAX);
-                self.serve(group, operation, Deadline::after(self.env.clock.now(), patience)).await
+                self.serve(from, group, operation, Deadline::after(self.env.clock.now(), patience)).await
             }
             Some(_) | None => ClientAnswer::Malformed,
         };
         encode_body(&answer)
     }
 
-    /// Does `operation` if this node leads the group.
-    async fn serve(&self, group: Option<GroupId>, operation: Operation, deadline: Deadline) -> ClientAnswer {
-        let Some(group) = self.groups.get(&group) else { return ClientAnswer::NotLeader(None) };
+    /// Does `operation`, which node `from` asks for, if this node leads the group.
+    async fn serve(
+        &self,
+        from: NodeId,
+        group: Option<GroupId>,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> ClientAnswer {
+        let operation = match operation {
+            Operation::Join(ask) => return ClientAnswer::Join(self.serve_join(from, ask).await),
+            operation => operation,
+        };
+        let Some(group) = self.group(group) else { return ClientAnswer::NotLeader(None) };
         match operation {
             Operation::Propose(command) => match group.proposer.propose(command, deadline).await {
                 Ok(reply) => ClientAnswer::Reply(reply),
@@ -157,13 +168,14 @@ impl Meta {
             }
             Operation::ReadControl(query) => {
                 let reader = group.reader.clone();
-                self.serve_read(group, deadline, move || reader.control(&query).map(ClientAnswer::Control))
+                self.serve_read(&group, deadline, move || reader.control(&query).map(ClientAnswer::Control))
                     .await
             }
             Operation::ReadGroup(query) => {
                 let reader = group.reader.clone();
-                self.serve_read(group, deadline, move || reader.group(query).map(ClientAnswer::Group)).await
+                self.serve_read(&group, deadline, move || reader.group(query).map(ClientAnswer::Group)).await
             }
+            Operation::Join(_) => unreachable!("answered above"),
         }
     }
 
@@ -183,6 +195,11 @@ impl Meta {
             Some(Ok(answer)) => answer,
             Some(Err(error)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "state cannot be read");
+                if error.is_damage() {
+                    group.damage.found(&error);
+                    // Another node leads soon, and knows.
+                    return ClientAnswer::NotLeader(None);
+                }
                 ClientAnswer::Failed
             }
             None => ClientAnswer::NotDone,
@@ -224,7 +241,7 @@ impl Tries {
                 self.next = Some(target);
                 (false, None)
             }
-            Ok(ClientAnswer::NotDone | ClientAnswer::Malformed)
+            Ok(ClientAnswer::NotDone | ClientAnswer::Malformed | ClientAnswer::Join(_))
             | Err(NetError::Unreachable { .. } | NetError::TooLarge { .. }) => (false, None),
             Ok(ClientAnswer::Unknown) | Err(NetError::Lost { .. } | NetError::TimedOut { .. }) => {
                 (true, None)

@@ -1,24 +1,28 @@
 //! Starting and founding the groups.
 
+use super::life::Life;
 use super::{Group, Meta, MetaConfig, MetaError, Timing};
 use crate::barrier::Barrier;
 use crate::control::{ControlCommand, ControlReply};
-use crate::kv::OrderedKv;
+use crate::damage::{Alarms, Damage};
+use crate::kv::{KvError, OrderedKv};
 use crate::limits::{APPEND_ENTRIES_MAX, SNAPSHOT_CHUNK_LEN_BYTES};
 use crate::log::{LogError, LogStore};
 use crate::machine::{MachineError, StateMachine};
 use crate::network::Network;
 use crate::proposer::Proposer;
-use crate::raft::Raft;
-use crate::syncer::Syncer;
-use openraft::error::{Fatal, InitializeError, RaftError};
-use openraft::{Config, ConfigError, SnapshotPolicy};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use crate::raft::{LogEntry, LogId, Raft};
+use crate::raft_id::RaftId;
+use openraft::entry::RaftEntry;
+use openraft::error::Fatal;
+use openraft::{Config, ConfigError, Membership, SnapshotPolicy};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 use strongroom_env::{Env, Scope};
 use strongroom_types::limits::GROUPS_MAX;
 use strongroom_types::{Deadline, GroupId, NodeId};
+use tokio::sync::Notify;
 
 /// Why the groups could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,19 @@ pub enum StartError {
         /// What is wrong.
         #[source]
         source: MachineError,
+    },
+    /// A node id too large to be part of a Raft id.
+    #[error("{node}: expected an id below 2^40")]
+    NodeId {
+        /// The node.
+        node: NodeId,
+    },
+    /// Damaged content could not be put out of the way.
+    #[error("damaged content could not be set aside")]
+    SetAside {
+        /// What the store said.
+        #[source]
+        source: KvError,
     },
     /// openraft could not start the group.
     #[error("Raft of group {group:?}")]
@@ -100,6 +117,9 @@ fn check(config: &MetaConfig) -> Result<(), Box<StartError>> {
         return Err(Box::new(StartError::Groups { described, groups }));
     }
     for (group, voters) in described_groups(config) {
+        if let Some(node) = voters.iter().copied().find(|node| RaftId::new(*node, 0).is_none()) {
+            return Err(Box::new(StartError::NodeId { node }));
+        }
         let distinct: BTreeSet<NodeId> = voters.iter().copied().collect();
         if voters.is_empty() || distinct.len() != voters.len() {
             return Err(Box::new(StartError::Voters { group }));
@@ -109,57 +129,37 @@ fn check(config: &MetaConfig) -> Result<(), Box<StartError>> {
 }
 
 /// Each group with its voters, the control group first.
-fn described_groups(config: &MetaConfig) -> impl Iterator<Item = (Option<GroupId>, &[NodeId])> {
+pub(super) fn described_groups(config: &MetaConfig) -> impl Iterator<Item = (Option<GroupId>, &[NodeId])> {
     let data = (0..).map(|n| Some(GroupId::new(n))).zip(config.group_voters.iter().map(Vec::as_slice));
     std::iter::once((None, config.control_voters.as_slice())).chain(data)
 }
 
 impl Meta {
-    /// Starts the groups that this node votes in. All else works on every node, through their leaders.
-    ///
-    /// A node must never be started with the id of one that lost its store: such a voter has forgotten its votes.
+    /// Starts the groups that this node votes in, where it is a member of the cluster, and joins it where it is not. All else works on
+    /// every node, through the groups' leaders. Where the store's content is damaged or incomplete it is set aside, and the node joins as if it
+    /// had none.
     ///
     /// # Errors
     /// [`MetaError::Start`].
     pub async fn start(env: Env, config: MetaConfig, kv: Arc<dyn OrderedKv>) -> Result<Arc<Self>, MetaError> {
         check(&config)?;
         let raft_config = raft_config(&config).map_err(|source| Box::new(StartError::Timing(source)))?;
-        let syncer = Syncer::new(Arc::clone(&kv), &env);
-        let mut groups = BTreeMap::new();
-        for (id, voters) in described_groups(&config) {
-            if voters.contains(&config.node) {
-                let group =
-                    start_group(&env, config.node, id, Arc::clone(&raft_config), &kv, &syncer).await?;
-                groups.insert(id, group);
-            }
-        }
-        Ok(Arc::new(Self { env, config, groups, hints: Mutex::default() }))
+        let life = RwLock::new(Life::begin(&kv, &env));
+        let (hints, alarms, look_at_voters) = (Mutex::default(), Alarms::default(), Notify::new());
+        let this = Arc::new(Self { env, config, raft_config, kv, life, alarms, look_at_voters, hints });
+        this.wake().await?;
+        this.env.spawn.spawn("meta.life", Box::pin(Arc::clone(&this).live()));
+        this.env.spawn.spawn("meta.voters", Box::pin(Arc::clone(&this).tend_voters()));
+        Ok(this)
     }
 
-    /// Makes the cluster where it is not yet made: the voter with the lowest id of each group gives a pristine group its
-    /// voters, and that of the control group then says which cluster it is. Does nothing where all that was done before; to
-    /// be called at every start.
+    /// Waits until this node is a member where it votes; the voter of the control group with the lowest id then says which cluster it is.
+    /// Does nothing where all that was done before; to be called at every start.
     ///
     /// # Errors
     /// `OtherCluster` where the control group is another cluster's; else as [`Self::control`].
     pub async fn bootstrap(&self, deadline: Deadline) -> Result<(), MetaError> {
-        for (id, voters) in described_groups(&self.config) {
-            let Some(group) = self.groups.get(&id) else { continue };
-            if voters.iter().min() != Some(&self.config.node) {
-                continue;
-            }
-            let members: BTreeSet<u64> = voters.iter().map(|node| node.get()).collect();
-            match group.raft.initialize(members).await {
-                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-                Err(RaftError::APIError(InitializeError::NotInMembers(_))) => {
-                    unreachable!("the lowest voter is one of the voters")
-                }
-                Err(RaftError::Fatal(source)) => {
-                    let source = Box::new(source);
-                    return Err(Box::new(StartError::Raft { group: id, source }).into());
-                }
-            }
-        }
+        self.joined(deadline).await?;
         if self.config.control_voters.iter().min() != Some(&self.config.node) {
             return Ok(());
         }
@@ -171,38 +171,72 @@ impl Meta {
             ControlReply::Done
             | ControlReply::Bucket { .. }
             | ControlReply::NoSuchBucket
+            | ControlReply::Enrolled { .. }
             | ControlReply::Full => Ok(()),
-        }
-    }
-
-    /// Stops this node's groups and waits for them. Callers still waiting get `Unavailable` or `Unknown`.
-    pub async fn shutdown(&self) {
-        for group in self.groups.values() {
-            // Its task is gone already where this fails.
-            let _ = group.raft.shutdown().await;
         }
     }
 }
 
-async fn start_group(
+/// What a group is made from.
+pub(super) struct Opened {
+    pub(super) group: Option<GroupId>,
+    log: LogStore,
+    machine: StateMachine,
+    damage: Damage,
+}
+
+/// The entry that every group's log begins with: its voters, as they were at the founding. Each of them writes it itself, so
+/// that none depends on another one that may be gone before it could pass it on.
+fn first_entry(voters: &[NodeId]) -> LogEntry {
+    let ids: BTreeSet<u64> = voters.iter().map(|node| node.get()).collect();
+    LogEntry::new_membership(LogId::default(), Membership::new(vec![ids], None))
+}
+
+/// Reads the log and the state of a group of these voters.
+pub(super) fn open_group(
     env: &Env,
-    node: NodeId,
-    group: Option<GroupId>,
+    id: RaftId,
+    (group, voters): (Option<GroupId>, &[NodeId]),
+    life: &Life,
+) -> Result<Opened, Box<StartError>> {
+    let kv = || -> Arc<dyn OrderedKv> { life.lease.clone() };
+    let (syncer, damage) = (&life.syncer, &life.damage);
+    let log = LogStore::open(kv(), group, syncer.clone(), Arc::clone(&env.spawn), damage.clone()).map_err(
+        |source| {
+            if source.is_damage() {
+                damage.found(&source);
+            }
+            Box::new(StartError::Log { group, source })
+        },
+    )?;
+    let machine = StateMachine::open(kv(), group, id, syncer.clone(), Arc::clone(&env.spawn), damage.clone())
+        .map_err(|source| {
+            if source.is_damage() {
+                damage.found(&source);
+            }
+            Box::new(StartError::State { group, source })
+        })?;
+    if id.incarnation() == 0 {
+        log.seed(&first_entry(voters)).map_err(|source| Box::new(StartError::Log { group, source }))?;
+    }
+    Ok(Opened { group, log, machine, damage: damage.clone() })
+}
+
+/// Runs it.
+pub(super) async fn start_group(
+    env: &Env,
+    id: RaftId,
     config: Arc<Config>,
-    kv: &Arc<dyn OrderedKv>,
-    syncer: &Syncer,
+    opened: Opened,
 ) -> Result<Group, Box<StartError>> {
-    let (kv, spawn) = (Arc::clone(kv), Arc::clone(&env.spawn));
-    let log = LogStore::open(Arc::clone(&kv), group, syncer.clone(), Arc::clone(&spawn))
-        .map_err(|source| Box::new(StartError::Log { group, source }))?;
-    let machine = StateMachine::open(kv, group, node, syncer.clone(), Arc::clone(&spawn))
-        .map_err(|source| Box::new(StartError::State { group, source }))?;
+    let Opened { group, log, machine, damage } = opened;
     let (reader, applied) = (machine.reader(), machine.applied());
-    let network = Network::new(env.clone(), node, group);
-    let scope = Scope { spawn: Arc::clone(&spawn), rng: Arc::clone(&env.rng) };
-    let started = scope.run(async move { Raft::new(node.get(), config, network, log, machine).await }).await;
+    let network = Network::new(env.clone(), id, group);
+    let scope = Scope { spawn: Arc::clone(&env.spawn), rng: Arc::clone(&env.rng) };
+    let started =
+        scope.run(async move { Raft::new(id.to_bits(), config, network, log, machine).await }).await;
     let raft = started.map_err(|source| Box::new(StartError::Raft { group, source: Box::new(source) }))?;
-    let barrier = Barrier::new(raft.clone(), applied, spawn);
-    let proposer = Proposer::new(node, raft.clone(), env.clone());
-    Ok(Group { raft, reader, barrier, proposer })
+    let barrier = Barrier::new(raft.clone(), applied, Arc::clone(&env.spawn));
+    let proposer = Proposer::new(id, raft.clone(), env.clone());
+    Ok(Group { id, raft, reader, barrier, proposer, damage })
 }

@@ -1,7 +1,10 @@
 //! What the status page shows of the groups.
 
 use super::Meta;
+use crate::raft_id::RaftId;
 use openraft::ServerState;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 use strongroom_types::{GroupId, NodeId};
 
 /// A group as this node, a voter of it, sees it now.
@@ -32,27 +35,52 @@ pub struct GroupStatus {
 impl Meta {
     /// Whether this node leads the group now, as far as it knows.
     pub fn leads(&self, group: GroupId) -> bool {
-        let leads = |group: &super::Group| group.raft.metrics().borrow().state == ServerState::Leader;
-        self.groups.get(&Some(group)).is_some_and(leads)
+        self.group(Some(group))
+            .is_some_and(|group| group.raft.metrics().borrow().state == ServerState::Leader)
     }
 
     /// The groups that this node votes in, the control group first.
     pub fn status(&self) -> Vec<GroupStatus> {
-        let status = |(id, group): (&Option<GroupId>, &super::Group)| {
+        let status = |(id, group): (&Option<GroupId>, &Arc<super::Group>)| {
+            let node_of = |id: u64| RaftId::from_bits(id).node();
             let metrics = group.raft.metrics().borrow().clone();
             GroupStatus {
                 group: *id,
                 leads: metrics.state == ServerState::Leader,
-                leader: metrics.current_leader.map(NodeId::new),
+                leader: metrics.current_leader.map(node_of),
                 term: metrics.current_term,
                 last_log: metrics.last_log_index,
                 applied: metrics.last_applied.map(|log_id| log_id.index),
                 snapshot: metrics.snapshot.map(|log_id| log_id.index),
                 purged: metrics.purged.map(|log_id| log_id.index),
-                voters: metrics.membership_config.voter_ids().map(NodeId::new).collect(),
+                voters: metrics
+                    .membership_config
+                    .voter_ids()
+                    .map(node_of)
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
                 stopped: metrics.running_state.err().map(|fatal| fatal.to_string()),
             }
         };
-        self.groups.iter().map(status).collect()
+        let life = self.life();
+        let running = life.running.read().unwrap_or_else(PoisonError::into_inner);
+        running.groups.iter().map(status).collect()
+    }
+
+    /// What an operator must know, since the start. Each begins with [`crate::ALARM_PREFIX`].
+    pub fn alarms(&self) -> Vec<String> {
+        self.alarms.all()
+    }
+
+    /// Why this node's voice does not count yet where it should.
+    pub fn not_ready_because(&self) -> Vec<String> {
+        let name =
+            |group: Option<GroupId>| group.map_or_else(|| String::from("control"), |group| group.to_string());
+        let outside = self
+            .not_voting_in()
+            .into_iter()
+            .map(|group| format!("{} has not taken this node in yet", name(group)));
+        self.waits_for().into_iter().chain(outside).collect()
     }
 }

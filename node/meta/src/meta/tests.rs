@@ -18,6 +18,9 @@ use strongroom_types::{
     SessionId, VersionId, WallTime,
 };
 
+mod lives;
+mod steps;
+
 const GROUP: GroupId = GroupId::new(0);
 const SESSION: SessionId = SessionId::new(5);
 const BUCKET: BucketId = BucketId::new(1);
@@ -51,6 +54,7 @@ fn put(name: &str, version: u128, condition: Condition) -> Entry {
 
 async fn cluster(groups: u16, seed: u64) -> Cluster {
     let cluster = Cluster::start(3, groups, seed, quick()).await;
+    cluster.meta(node(1)).bootstrap(cluster.deadline(20)).await.unwrap();
     for group in 0..groups {
         let admit = GroupCommand::AdmitBucket { bucket: BUCKET, class: BucketClass::Mail, round: 1 };
         let meta = cluster.meta(node(1));

@@ -4,7 +4,7 @@ use super::{apply, query};
 use crate::control::{BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply};
 use crate::kv::{MemoryKv, MemoryMedia, OrderedKv};
 use crate::machine::view::Changes;
-use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, WallTime};
+use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, NodeId, WallTime};
 
 struct Control {
     kv: MemoryKv,
@@ -30,7 +30,7 @@ impl Control {
     fn names(&self) -> Vec<String> {
         match query(&Changes::new(&self.kv, b"p".to_vec()), &ControlQuery::Buckets).unwrap() {
             ControlAnswer::Buckets(records) => records.into_iter().map(|r| r.name.to_string()).collect(),
-            ControlAnswer::Bucket(_) => unreachable!(),
+            ControlAnswer::Bucket(_) | ControlAnswer::Enrolments(_) => unreachable!(),
         }
     }
 }
@@ -89,4 +89,34 @@ fn buckets_are_bounded_and_listed_by_name() {
     assert_eq!(control.create("ccc"), ControlReply::Full);
     assert!(!state(control.create("bbb")).2, "one that is there is found also at the bound");
     assert_eq!(control.names(), ["aaa", "bbb"]);
+}
+
+#[test]
+fn an_incarnation_is_given_once_for_each_nonce_and_never_twice() {
+    let control = Control::new();
+    let enrol = |node, nonce| match control.apply(ControlCommand::Enrol { node: NodeId::new(node), nonce }) {
+        ControlReply::Enrolled { incarnation } => incarnation,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((enrol(1, 11), enrol(1, 11)), (1, 1));
+    assert_eq!((enrol(2, 11), enrol(1, 12)), (1, 2));
+    assert_eq!(enrol(1, 11), 1, "late and again: what it got before");
+    let enrolments =
+        |control: &Control| match query(&Changes::new(&control.kv, b"p".to_vec()), &ControlQuery::Enrolments)
+            .unwrap()
+        {
+            ControlAnswer::Enrolments(found) => found,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(enrolments(&control), [(NodeId::new(1), 2), (NodeId::new(2), 1)].into());
+    let given: std::collections::BTreeSet<u32> = (100..200).map(|nonce| enrol(3, nonce)).collect();
+    assert_eq!(given.len(), 100);
+    assert_eq!(enrolments(&control)[&NodeId::new(3)], 100);
+    for node in 4..=strongroom_types::limits::NODES_MAX as u64 {
+        enrol(node, 1);
+    }
+    assert_eq!(control.apply(ControlCommand::Enrol { node: NodeId::new(999), nonce: 1 }), ControlReply::Full);
+    assert_eq!(enrol(3, 500), 101, "who is known goes on");
+    let beyond = ControlCommand::Enrol { node: NodeId::new(1 << 40), nonce: 1 };
+    assert_eq!(control.apply(beyond), ControlReply::Full);
 }

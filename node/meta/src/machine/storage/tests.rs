@@ -24,8 +24,11 @@ fn stores(kv: Arc<dyn OrderedKv>) -> (LogStore, StateMachine) {
     let syncer = Syncer::new(Arc::clone(&kv), &env);
     // The spawner lives as long as the process of the test.
     std::mem::forget(Arc::clone(&env.spawn));
-    let log = LogStore::open(Arc::clone(&kv), GROUP, syncer.clone(), Arc::clone(&env.spawn)).unwrap();
-    let machine = StateMachine::open(kv, GROUP, NodeId::new(1), syncer, env.spawn).unwrap();
+    let damage = crate::damage::Damage::new(Arc::clone(&kv));
+    let log = LogStore::open(Arc::clone(&kv), GROUP, syncer.clone(), Arc::clone(&env.spawn), damage.clone())
+        .unwrap();
+    let id = crate::raft_id::RaftId::from_bits(1);
+    let machine = StateMachine::open(kv, GROUP, id, syncer, env.spawn, damage).unwrap();
     (log, machine)
 }
 

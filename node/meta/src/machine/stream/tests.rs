@@ -1,6 +1,8 @@
 //! Every way a snapshot can arrive.
 
 use super::{MAGIC, SnapshotStream, StreamError};
+use crate::codec::{seal, unseal};
+use crate::damage::Damage;
 use crate::kv::{Batch, MemoryKv, MemoryMedia, OrderedKv};
 use crate::machine::view::SnapshotView;
 use bytes::Bytes;
@@ -13,15 +15,20 @@ fn source(count: u32) -> SnapshotView {
     let mut batch = Batch::default();
     for n in 0..count {
         let key = [&b"gk"[..], &n.to_be_bytes()].concat();
-        batch.put(key, Bytes::from(vec![n as u8; (n as usize * 37) % 3000]));
+        let value = seal(&key, &vec![n as u8; (n as usize * 37) % 3000]);
+        batch.put(key, value);
     }
     batch.put(b"h-not-of-this-state".to_vec(), Bytes::from_static(b"x"));
     kv.apply(batch).unwrap();
     SnapshotView { snapshot: kv.snapshot(), prefix: b"g".to_vec() }
 }
 
+fn nowhere() -> Damage {
+    Damage::new(Arc::new(MemoryKv::on(&MemoryMedia::new())))
+}
+
 async fn bytes_of(view: &SnapshotView) -> Vec<u8> {
-    let mut stream = SnapshotStream::outgoing(view.clone());
+    let mut stream = SnapshotStream::outgoing(view.clone(), nowhere());
     let len = stream.seek(SeekFrom::End(0)).await.unwrap();
     stream.seek(SeekFrom::Start(0)).await.unwrap();
     let mut bytes = Vec::new();
@@ -38,7 +45,8 @@ fn target() -> (Arc<MemoryKv>, SnapshotStream) {
 
 fn assert_same(view: &SnapshotView, kv: &MemoryKv) {
     let strip = |pairs: Vec<(Bytes, Bytes)>| -> Vec<(Bytes, Bytes)> {
-        pairs.into_iter().map(|(key, value)| (key.slice(1..), value)).collect()
+        let value = |key: &Bytes, value: Bytes| unseal("test", key, &value).unwrap();
+        pairs.into_iter().map(|(key, sealed)| (key.slice(1..), value(&key, sealed))).collect()
     };
     let sent = strip(view.snapshot.range(b"g", b"h", 100_000).unwrap());
     assert_eq!(strip(kv.range(b"t", b"u", 100_000).unwrap()), sent);
@@ -78,7 +86,7 @@ async fn the_sender_reads_any_part_again() {
     let view = source(5000);
     let bytes = bytes_of(&view).await;
     assert!(bytes.len() > 5 << 20, "larger than what the sender keeps");
-    let mut stream = SnapshotStream::outgoing(view);
+    let mut stream = SnapshotStream::outgoing(view, nowhere());
     let middle = bytes.len() / 2;
     for start in [0, 10, middle, middle - 100, 3, bytes.len() - 1, 0] {
         stream.seek(SeekFrom::Start(start as u64)).await.unwrap();
@@ -143,7 +151,7 @@ async fn lengths_beyond_the_bounds_are_refused_before_memory_is_taken() {
 async fn a_stream_has_one_direction() {
     let (_, mut incoming) = target();
     assert!(incoming.read_u8().await.is_err());
-    let mut outgoing = SnapshotStream::outgoing(source(1));
+    let mut outgoing = SnapshotStream::outgoing(source(1), nowhere());
     assert!(outgoing.write_u8(1).await.is_err());
     assert!(outgoing.received().is_err());
 }
@@ -161,4 +169,19 @@ async fn after_damage_on_the_way_the_sender_may_begin_again() {
     stream.write_all(&bytes).await.unwrap();
     stream.received().unwrap();
     assert_same(&view, &kv);
+}
+
+#[tokio::test]
+async fn damage_that_the_sender_reads_is_told() {
+    let media = MemoryMedia::new();
+    let kv = Arc::new(MemoryKv::on(&media));
+    let mut batch = Batch::default();
+    batch.put(b"gk".to_vec(), seal(b"gk", b"value"));
+    kv.apply(batch).unwrap();
+    assert!(media.corrupt(b"gk"));
+    let damage = Damage::new(kv.clone());
+    let view = SnapshotView { snapshot: kv.snapshot(), prefix: b"g".to_vec() };
+    let mut stream = SnapshotStream::outgoing(view, damage.clone());
+    assert!(stream.read_to_end(&mut Vec::new()).await.is_err());
+    assert!(damage.reason().unwrap().contains("does not decode"));
 }

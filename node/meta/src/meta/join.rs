@@ -1,0 +1,296 @@
+//! How a store becomes a member: by founding the cluster with all its other voters, or, where it was founded before, by enrolling.
+//!
+//! **Founding.** The founder is the lowest of all voters. It draws a nonce, stores it as its own promise, and asks every voter to promise
+//! it. A voter that is not a member stores the nonce before it says yes. Once all have said yes in one run, and the founder's latest
+//! promise still is that nonce, it becomes a member with incarnation 0; the other voters ask all voters how they stand, and
+//! one that hears of a member of a founding which it has promised itself becomes a member too. Each member of incarnation 0 writes
+//! the first entry of its groups' logs itself: the voters, which are the same everywhere.
+//!
+//! | power fails, or state is lost | then |
+//! |---|---|
+//! | founder, before it stored the nonce | nobody heard of it; it draws another |
+//! | founder, while it asks | it has the nonce and asks again; who promised says yes again |
+//! | founder, after all said yes | as before: nothing counts before it is a member itself, durably |
+//! | voter, before it stored the promise | it did not answer; it is asked again |
+//! | voter, after it stored the promise | it says yes again |
+//! | voter erased before the founder is a member | it promises again as if for the first time: it had voted in nothing |
+//! | voter erased afterwards | it has not promised that nonce, so it enrols |
+//! | founder erased before it is a member | it draws another nonce; voters promise it besides, which takes their word for the earlier one back |
+//! | founder erased afterwards, others members | the first of them says so; it enrols |
+//! | founder erased afterwards, none is a member yet | as if never founded: nobody has voted in anything but the founder, alone |
+//!
+//! *No two foundings.* A founding needs the promise of every voter, and a member promises nothing more. So while one voter is a
+//! member of founding `a`, nobody can make `b`. A promise that was taken back, by one for `b`, still lets its voter follow a member of
+//! `a` that it hears of: that member's word is needed for `b`, and it will not give it. Only an answer to a question that was
+//! asked since the promise counts for that: an earlier one may speak of a founder that was erased meanwhile.
+//!
+//! **Enrolling.** A store that hears of a founding which it has not promised was not there, or was erased. It draws a nonce, stores it,
+//! and asks the control group for an incarnation; the same nonce gets the same one, so a crash anywhere costs nothing. Only when
+//! the incarnation is stored do its groups run: empty, as learners or nobody, until their leaders take them in (`voters`).
+//!
+//! **What this does not cover.** A majority of a group erased at once: the rest knows that it is not a majority, and refuses. It says so.
+
+use super::life::Life;
+use super::start::described_groups;
+use super::{Meta, MetaError};
+use crate::client::{ClientAnswer, ClientRequest, JoinAnswer, JoinAsk, Operation};
+use crate::control::{ControlCommand, ControlReply};
+use crate::limits::{JOIN_ALARM_AFTER, JOIN_PATIENCE, JOIN_PAUSE_MAX, JOIN_PAUSE_MIN, PROMISES_MAX};
+use crate::network::{decode_body, encode_body, opaque};
+use crate::standing::Standing;
+use crate::syncer::SyncError;
+use bytes::Bytes;
+use futures::future::join_all;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+use strongroom_format::wire::{Frame, Request};
+use strongroom_types::{Deadline, NodeId};
+
+impl Meta {
+    /// All voters of all groups.
+    fn all_voters(&self) -> BTreeSet<NodeId> {
+        described_groups(&self.config).flat_map(|(_, voters)| voters.iter().copied()).collect()
+    }
+
+    /// Whether this node votes anywhere.
+    pub(super) fn votes(&self) -> bool {
+        self.all_voters().contains(&self.config.node)
+    }
+
+    fn founder(&self) -> Option<NodeId> {
+        self.all_voters().first().copied()
+    }
+
+    /// Becomes a member, however long that takes, and starts the groups. Returns early where this life ends.
+    pub(super) async fn join(&self, life: &Arc<Life>) {
+        if !self.votes() {
+            return;
+        }
+        let (begun, mut pause) = (self.env.clock.now(), JOIN_PAUSE_MIN);
+        while !self.step(life).await {
+            if self.env.clock.now().since(begun) > JOIN_ALARM_AFTER {
+                self.tell_stuck(life).await;
+            }
+            self.env.clock.sleep(pause).await;
+            pause = (pause * 2).min(JOIN_PAUSE_MAX);
+        }
+    }
+
+    /// One try; whether this life is a member with running groups now.
+    async fn step(&self, life: &Arc<Life>) -> bool {
+        let standing = life.standing.lock().await.clone();
+        let done = match standing {
+            Some(Standing::Member { incarnation, .. }) => return self.take_part(life, incarnation).await,
+            Some(Standing::Enrolling { nonce, founding }) => self.enrol(life, nonce, founding).await,
+            None | Some(Standing::Promised { .. }) if self.founder() == Some(self.config.node) => {
+                self.found(life).await
+            }
+            before @ (None | Some(Standing::Promised { .. })) => self.listen(life, before).await,
+        };
+        if let Err(error) = done {
+            tracing::error!(error = &error as &dyn std::error::Error, "standing cannot be stored");
+        }
+        false
+    }
+
+    async fn take_part(&self, life: &Arc<Life>, incarnation: u32) -> bool {
+        if life.id().is_none()
+            && let Err(error) = self.start_groups(life, incarnation).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "groups cannot be started");
+            return false;
+        }
+        if incarnation == 0 {
+            self.stand(life).await;
+        } else {
+            // Those that lead look at once instead of at their next turn.
+            self.ask_all(&JoinAsk::Enrolled).await;
+        }
+        true
+    }
+
+    /// In groups that never had a leader the lowest voter stands at once, without waiting for one.
+    async fn stand(&self, life: &Life) {
+        let groups = life.running.read().unwrap_or_else(PoisonError::into_inner).groups.clone();
+        for (id, voters) in described_groups(&self.config) {
+            let Some(group) = groups.get(&id) else { continue };
+            let fresh = group.raft.metrics().borrow().current_term == 0;
+            if fresh && voters.iter().min() == Some(&self.config.node) {
+                // Where the group is stopped, it says so itself.
+                let _ = group.raft.trigger().elect().await;
+            }
+        }
+    }
+
+    /// The founder's side.
+    async fn found(&self, life: &Life) -> Result<(), SyncError> {
+        let (nonce, before) = {
+            let mut standing = life.standing.lock().await;
+            let nonce = match &*standing {
+                Some(Standing::Promised { nonces }) if !nonces.is_empty() => nonces[nonces.len() - 1],
+                _ => {
+                    let nonce = self.env.rng.u64();
+                    let promised = Standing::Promised { nonces: vec![nonce] };
+                    promised.save(&*life.lease, &life.syncer).await?;
+                    *standing = Some(promised);
+                    nonce
+                }
+            };
+            (nonce, standing.clone())
+        };
+        let answers = self.ask_all(&JoinAsk::Promise { nonce }).await;
+        if let Some(founding) = founded(&answers) {
+            return self.heard(life, before, founding).await;
+        }
+        if answers.iter().any(|answer| *answer != Some(JoinAnswer::Promised)) {
+            return Ok(());
+        }
+        let mut standing = life.standing.lock().await;
+        if *standing == before {
+            let member = Standing::Member { incarnation: 0, founding: nonce };
+            member.save(&*life.lease, &life.syncer).await?;
+            *standing = Some(member);
+        }
+        Ok(())
+    }
+
+    /// Another voter's side: asks whether there is a cluster.
+    async fn listen(&self, life: &Life, before: Option<Standing>) -> Result<(), SyncError> {
+        match founded(&self.ask_all(&JoinAsk::Standing).await) {
+            Some(founding) => self.heard(life, before, founding).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A member of this founding was heard of, in answer to a question that was asked while this node stood as `before`.
+    async fn heard(&self, life: &Life, before: Option<Standing>, founding: u64) -> Result<(), SyncError> {
+        let mut standing = life.standing.lock().await;
+        if *standing != before {
+            return Ok(());
+        }
+        let next = match &*standing {
+            Some(Standing::Promised { nonces }) if nonces.contains(&founding) => {
+                Standing::Member { incarnation: 0, founding }
+            }
+            None | Some(Standing::Promised { .. }) => {
+                Standing::Enrolling { nonce: self.env.rng.u64(), founding }
+            }
+            Some(Standing::Enrolling { .. } | Standing::Member { .. }) => return Ok(()),
+        };
+        next.save(&*life.lease, &life.syncer).await?;
+        *standing = Some(next);
+        Ok(())
+    }
+
+    async fn enrol(&self, life: &Life, nonce: u64, founding: u64) -> Result<(), SyncError> {
+        let deadline = Deadline::after(self.env.clock.now(), JOIN_PATIENCE);
+        let command = ControlCommand::Enrol { node: self.config.node, nonce };
+        match self.control(command, deadline).await {
+            Ok(ControlReply::Enrolled { incarnation }) => {
+                let mut standing = life.standing.lock().await;
+                let member = Standing::Member { incarnation, founding };
+                member.save(&*life.lease, &life.syncer).await?;
+                *standing = Some(member);
+                tracing::warn!(incarnation, "this node's state is new: it joins its groups as another voter");
+            }
+            Ok(other) => self.alarms.raise(&format!("this node is given no new Raft id: {other:?}")),
+            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "not enrolled yet"),
+        }
+        Ok(())
+    }
+
+    async fn tell_stuck(&self, life: &Life) {
+        // A cluster that is being made waits for its operator to start the other nodes, who knows that.
+        if let Some(Standing::Enrolling { .. }) = &*life.standing.lock().await {
+            self.alarms.raise(&format!(
+                "new and empty, and the control group does not let this node in: a majority of nodes {:?} must run with the \
+                 state directories that they had. If those are gone for good, the cluster cannot go on by itself",
+                self.config.control_voters
+            ));
+        }
+    }
+
+    /// What a node that is not a member waits for; `None` where it is one, or needs not be.
+    pub(super) fn waits_for(&self) -> Option<String> {
+        if !self.votes() || self.life().id().is_some() {
+            return None;
+        }
+        Some(format!(
+            "this node has no state yet: a new cluster needs all of nodes {:?} to start, and one that exists must let it in",
+            self.all_voters()
+        ))
+    }
+
+    /// Asks all other voters; `None` for those that gave no answer. In the order of their ids.
+    async fn ask_all(&self, ask: &JoinAsk) -> Vec<Option<JoinAnswer>> {
+        let peers = self.all_voters().into_iter().filter(|node| *node != self.config.node);
+        join_all(peers.map(|peer| self.ask_peer(peer, ask.clone()))).await
+    }
+
+    async fn ask_peer(&self, peer: NodeId, ask: JoinAsk) -> Option<JoinAnswer> {
+        let patience_ms = u32::try_from(JOIN_PATIENCE.as_millis()).unwrap_or(u32::MAX);
+        let request = ClientRequest { patience_ms, operation: Operation::Join(ask) };
+        let request = Request::Meta { group: None, body: encode_body(&request) };
+        let deadline = Deadline::after(self.env.clock.now(), JOIN_PATIENCE);
+        let frame = self.env.net.call(peer, Frame::request(&request, Bytes::new()), deadline).await.ok()?;
+        match opaque(&frame).and_then(|body| decode_body(&body))? {
+            ClientAnswer::Join(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    /// Answers another voter.
+    pub(super) async fn serve_join(&self, from: NodeId, ask: JoinAsk) -> JoinAnswer {
+        let life = self.life();
+        let mut standing = life.standing.lock().await;
+        let known = standing.as_ref().and_then(Standing::founding);
+        match (ask, known) {
+            (JoinAsk::Enrolled, _) => {
+                self.look_at_voters.notify_one();
+                JoinAnswer::Noted
+            }
+            (JoinAsk::Standing | JoinAsk::Promise { .. }, Some(founding)) => JoinAnswer::Founded { founding },
+            (JoinAsk::Standing, None) => JoinAnswer::NotFounded,
+            (JoinAsk::Promise { .. }, None) if self.founder() != Some(from) => JoinAnswer::Refused,
+            (JoinAsk::Promise { nonce }, None) => {
+                let mut nonces = match &*standing {
+                    Some(Standing::Promised { nonces }) => nonces.clone(),
+                    _ => Vec::new(),
+                };
+                if nonces.last() == Some(&nonce) {
+                    return JoinAnswer::Promised;
+                }
+                // One that was taken back, or too many.
+                if nonces.contains(&nonce) || nonces.len() == PROMISES_MAX {
+                    return JoinAnswer::Refused;
+                }
+                nonces.push(nonce);
+                let promised = Standing::Promised { nonces };
+                if promised.save(&*life.lease, &life.syncer).await.is_err() {
+                    return JoinAnswer::Refused;
+                }
+                *standing = Some(promised);
+                JoinAnswer::Promised
+            }
+        }
+    }
+
+    /// Waits until this node is a member, where it must be one.
+    pub(super) async fn joined(&self, deadline: Deadline) -> Result<(), MetaError> {
+        while self.votes() && self.life().id().is_none() {
+            if deadline.remaining(self.env.clock.now()).is_zero() {
+                return Err(MetaError::Unavailable);
+            }
+            self.env.clock.sleep(JOIN_PAUSE_MIN).await;
+        }
+        Ok(())
+    }
+}
+
+/// The founding that someone is a member of.
+fn founded(answers: &[Option<JoinAnswer>]) -> Option<u64> {
+    answers.iter().find_map(|answer| match answer {
+        Some(JoinAnswer::Founded { founding }) => Some(*founding),
+        _ => None,
+    })
+}

@@ -1,0 +1,192 @@
+//! One life of this node's state: its groups, its standing, its lease of the store. It ends when damage is found; what the store
+//! held is set aside then, and the next life begins with nothing and joins the cluster as another voter.
+
+use super::start::{self, Opened, StartError};
+use super::{Group, Meta, MetaError};
+use crate::damage::Damage;
+use crate::fault::MetaFault;
+use crate::kv::{Integrity, Lease, OrderedKv};
+use crate::raft_id::RaftId;
+use crate::standing::Standing;
+use crate::syncer::{Syncer, offload};
+use futures::future::{Either, join_all, select};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use strongroom_env::Env;
+use strongroom_types::GroupId;
+
+/// How long a group that is ended may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The groups that run.
+#[derive(Default)]
+pub(super) struct Running {
+    /// As whom; `None` before this life is a member.
+    pub(super) id: Option<RaftId>,
+    /// `None` is the control group.
+    pub(super) groups: BTreeMap<Option<GroupId>, Arc<Group>>,
+}
+
+pub(super) struct Life {
+    pub(super) lease: Arc<Lease>,
+    pub(super) syncer: Syncer,
+    pub(super) damage: Damage,
+    /// Held while it changes, so that an answer is given after the change it speaks of is durable.
+    pub(super) standing: tokio::sync::Mutex<Option<Standing>>,
+    pub(super) running: RwLock<Running>,
+}
+
+impl Life {
+    pub(super) fn begin(kv: &Arc<dyn OrderedKv>, env: &Env) -> Arc<Self> {
+        let lease = Lease::new(Arc::clone(kv));
+        let leased: Arc<dyn OrderedKv> = lease.clone();
+        let (syncer, damage) = (Syncer::new(Arc::clone(&leased), env), Damage::new(leased));
+        Arc::new(Self {
+            lease,
+            syncer,
+            damage,
+            standing: tokio::sync::Mutex::default(),
+            running: RwLock::default(),
+        })
+    }
+
+    fn end_groups(&self) -> BTreeMap<Option<GroupId>, Arc<Group>> {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *running).groups
+    }
+
+    /// As whom it takes part; `None` where it does not.
+    pub(super) fn id(&self) -> Option<RaftId> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner).id
+    }
+}
+
+impl Meta {
+    pub(super) fn life(&self) -> Arc<Life> {
+        Arc::clone(&self.life.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Begins with what is in the store: where that cannot be trusted, with nothing.
+    pub(super) async fn wake(&self) -> Result<(), MetaError> {
+        let compared = !self.config.faults.has(MetaFault::RollBackUnnoticed)
+            && !self.config.faults.has(MetaFault::ReuseRaftId);
+        if let Integrity::Lost(loss) = self.kv.integrity()
+            && compared
+        {
+            self.renew(&loss.to_string()).await?;
+        }
+        loop {
+            let life = self.life();
+            let woken = self.wake_life(&life).await;
+            match (woken, life.damage.reason()) {
+                (Ok(()), None) => return Ok(()),
+                (Err(error), None) => return Err(error.into()),
+                (_, Some(reason)) => self.renew(&reason).await?,
+            }
+        }
+    }
+
+    async fn wake_life(&self, life: &Arc<Life>) -> Result<(), Box<StartError>> {
+        let mut standing = life.standing.lock().await;
+        let found = Standing::load(&*life.lease).map_err(|source| {
+            if source.is_damage() {
+                life.damage.found(&source);
+            }
+            Box::new(StartError::State { group: None, source })
+        })?;
+        *standing = match found {
+            None if self.config.faults.has(MetaFault::ReuseRaftId) => {
+                Some(Standing::Member { incarnation: 0, founding: 0 })
+            }
+            found => found,
+        };
+        match *standing {
+            Some(Standing::Member { incarnation, .. }) => self.start_groups(life, incarnation).await,
+            Some(Standing::Promised { .. } | Standing::Enrolling { .. }) | None => Ok(()),
+        }
+    }
+
+    /// Starts the groups that this node votes in, as this incarnation. All are read before any runs.
+    pub(super) async fn start_groups(
+        &self,
+        life: &Arc<Life>,
+        incarnation: u32,
+    ) -> Result<(), Box<StartError>> {
+        let node = self.config.node;
+        let id = RaftId::new(node, incarnation).ok_or(Box::new(StartError::NodeId { node }))?;
+        let own = start::described_groups(&self.config).filter(|(_, voters)| voters.contains(&node));
+        let opened: Vec<Opened> =
+            own.map(|group| start::open_group(&self.env, id, group, life)).collect::<Result<_, _>>()?;
+        let mut groups = BTreeMap::new();
+        for opened in opened {
+            let group = opened.group;
+            match start::start_group(&self.env, id, Arc::clone(&self.raft_config), opened).await {
+                Ok(started) => {
+                    groups.insert(group, Arc::new(started));
+                }
+                Err(error) => {
+                    self.stop(groups).await;
+                    return Err(error);
+                }
+            }
+        }
+        let mut running = life.running.write().unwrap_or_else(PoisonError::into_inner);
+        *running = Running { id: Some(id), groups };
+        Ok(())
+    }
+
+    async fn stop(&self, groups: BTreeMap<Option<GroupId>, Arc<Group>>) {
+        let stops = join_all(groups.values().map(|group| async {
+            // Its task is gone already where this fails.
+            let _ = group.raft.shutdown().await;
+        }));
+        select(Box::pin(stops), self.env.clock.sleep(STOP_PATIENCE)).await;
+    }
+
+    /// Stops this node's groups and waits for them. Callers still waiting get `Unavailable` or `Unknown`.
+    pub async fn shutdown(&self) {
+        self.stop(self.life().end_groups()).await;
+    }
+
+    /// Ends the present life and begins the next one, with an empty store.
+    async fn renew(&self, reason: &str) -> Result<(), MetaError> {
+        let life = self.life();
+        self.stop(life.end_groups()).await;
+        self.alarms.raise(&format!(
+            "damaged or incomplete ({reason}); its content is set aside, and this node asks its peers for it under a new Raft id"
+        ));
+        let (lease, kv, words) = (Arc::clone(&life.lease), Arc::clone(&self.kv), reason.to_owned());
+        let done = offload(&self.env.spawn, "meta.set-aside", move || {
+            lease.take_back();
+            kv.set_aside(&words)
+        })
+        .await;
+        match done {
+            Some(Ok(())) => {}
+            Some(Err(source)) => return Err(Box::new(StartError::SetAside { source }).into()),
+            None => return Err(MetaError::Unavailable),
+        }
+        *self.life.write().unwrap_or_else(PoisonError::into_inner) = Life::begin(&self.kv, &self.env);
+        Ok(())
+    }
+
+    /// Joins the cluster where that is not done, and begins another life whenever damage is found.
+    pub(super) async fn live(self: Arc<Self>) {
+        loop {
+            let life = self.life();
+            let lived = Box::pin(async {
+                self.join(&life).await;
+                std::future::pending::<()>().await;
+            });
+            let reason = match select(lived, Box::pin(life.damage.any())).await {
+                Either::Left(((), _)) => unreachable!("it waits for ever"),
+                Either::Right((reason, _)) => reason,
+            };
+            if let Err(error) = self.renew(&reason).await {
+                self.alarms.raise(&format!("cannot be set aside, so this node stays out: {error}"));
+                return;
+            }
+        }
+    }
+}
