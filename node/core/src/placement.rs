@@ -122,7 +122,7 @@ pub fn place_hot(view: &ClusterView, avoid: &[NodeId], seed: u64) -> Result<HotP
 }
 
 /// Holders for a cold layout of `profile`: even counts over all zones, distinct nodes; distinct drives only in a zone that has too few nodes,
-/// not in one where some are away or full now. A node that holds one of `current` (the copies) takes one of its zone's fragments where it can: that one stays off the network.
+/// not in one where some are away now. A node that holds one of `current` (the copies) takes one of its zone's fragments where it can: that one stays off the network.
 ///
 /// # Errors
 /// A zone that is needed is down or full, or the cluster's zones are too few for the profile.
@@ -154,16 +154,20 @@ pub fn place_cold(
         let mut choice = Choosing::default();
         if wanted > 0 {
             let pool = pool.ok_or(short)?;
-            let nodes = view.nodes.iter().filter(|node| node.zone == *zone && may_hold_data(node)).count();
-            let nodes_enough = nodes >= wanted;
+            // Fuller ones before two on one node.
+            let wide = pool_of(view, *zone, &[], DRIVE_FULL_PERCENT_MAX);
+            let away =
+                |node: &&NodeView| node.zone == *zone && node.health == Health::Down && may_hold_data(node);
+            let nodes_away = view.nodes.iter().filter(away).count();
             let at_copies = pool.only(|node| current.iter().any(|holder| holder.node == node));
             choice.take_distinct_node(&at_copies, &mut draw);
             while choice.holders.len() < wanted {
-                if choice.take_distinct_node(pool, &mut draw) {
+                if choice.take_distinct_node(pool, &mut draw) || choice.take_distinct_node(&wide, &mut draw) {
                     continue;
                 }
                 // Two on one node for good, because another is away for a while: better wait, the copies are safe.
-                if nodes_enough || !choice.take_distinct_drive(pool, &mut draw) {
+                let waits = choice.holders.len() + nodes_away >= wanted;
+                if waits || !choice.take_distinct_drive(pool, &mut draw) {
                     return Err(short);
                 }
             }
@@ -200,18 +204,20 @@ impl Pool {
 
 /// The zones in which drives may be chosen, by id; zones without any are left out.
 fn pools(view: &ClusterView, avoid: &[NodeId]) -> heapless::Vec<Pool, ZONES_MAX> {
-    let pool = |zone: ZoneId, full_percent_max: u32| {
-        let nodes = view.nodes.iter().filter(|node| node.zone == zone && node.health == Health::Up);
-        let nodes = nodes.filter(|node| !avoid.contains(&node.node));
-        let drives = nodes.flat_map(|node| usable(node, full_percent_max)).collect();
-        Pool { zone, drives }
-    };
+    let pool = |zone: ZoneId, full_percent_max: u32| pool_of(view, zone, avoid, full_percent_max);
     let zones = view.zones().into_iter().take(ZONES_MAX);
     let pools = zones.map(|zone| {
         let preferred = pool(zone, DRIVE_FULL_PREFERRED_PERCENT_MAX);
         if preferred.drives.is_empty() { pool(zone, DRIVE_FULL_PERCENT_MAX) } else { preferred }
     });
     pools.filter(|pool| !pool.drives.is_empty()).collect()
+}
+
+fn pool_of(view: &ClusterView, zone: ZoneId, avoid: &[NodeId], full_percent_max: u32) -> Pool {
+    let nodes = view.nodes.iter().filter(|node| node.zone == zone && node.health == Health::Up);
+    let nodes = nodes.filter(|node| !avoid.contains(&node.node));
+    let drives = nodes.flat_map(|node| usable(node, full_percent_max)).collect();
+    Pool { zone, drives }
 }
 
 fn usable(node: &NodeView, full_percent_max: u32) -> impl Iterator<Item = (Holder, u64)> + '_ {

@@ -8,7 +8,9 @@
 //!
 //! Answers alone cannot tell a row that was acknowledged and has lost copies from one that never reached more than one holder. But nothing
 //! points to the second: [`GivenOut`] says where the locators end, and what lies behind is cut off, so that it neither keeps whole holders from
-//! counting as whole nor stays as garbage. Where answers show less than that, something acknowledged is lost, whatever they say of themselves.
+//! counting as whole nor stays as garbage. Where answers show less than that, something acknowledged is missing, whatever they say of themselves: it is
+//! waited for while anybody is silent, and where all have answered the slab stays as it is, for people to look at. Where they show all of it, the
+//! length is certain whoever is silent.
 //!
 //! Asking the holders, committing the decision and settling them is the shell's business.
 
@@ -56,11 +58,11 @@ impl GivenOut {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Too little is known: ask these again, later; raise the alarm if it lasts. Nothing is cut, nothing is freed.
+    /// Rows are missing that locators point to: ask again, later; raise the alarm if it lasts. Nothing is cut, nothing is freed.
     Wait {
-        /// Holders that gave no usable answer.
+        /// Holders that gave no usable answer; if there are none, the rows are gone.
         silent: FragmentSet,
-        /// Committed rows that too few of those who answered have clean; a silent holder may have them.
+        /// What too few of those who answered have clean, where those who are silent fit inside one tolerated failure: it should not be so.
         alarm: Option<DataLoss>,
     },
     /// Holders that answered contradict each other and none is in the majority: ask again, raise the alarm. Nothing is cut.
@@ -124,25 +126,31 @@ pub fn decide(attempt: Attempt<'_>, answers: &[Answer]) -> Decision {
     let needed = usize::from(spread.profile().data_count());
     let tolerated = spread.failures(rule).any(|failure| silent.is_subset_of(failure))
         || mutants.has(Mutant::SealWithTooFew);
-    if !tolerated || reports.by_fragment.len() < needed {
+    let forgets = mutants.has(Mutant::LoseCommittedUpto);
+    if forgets && !tolerated {
         return Decision::Wait { silent, alarm: None };
     }
-    let forgets = mutants.has(Mutant::LoseCommittedUpto);
     let given_out = if forgets { None } else { Some(given_out) };
-    let Agreed { chain, committed } = reports.agree(needed, given_out);
+    let Agreed { chain, pointed_to } = reports.agree(needed, given_out);
     let rows = chain.rows();
     let views: Vec<View> =
         reports.iter().map(|(fragment, report)| View::of(fragment, report, chain)).collect();
     if let Some(sequence) = contested(&views, rows) {
-        return Decision::Contested { sequence, silent };
+        return if tolerated {
+            Decision::Contested { sequence, silent }
+        } else {
+            Decision::Wait { silent, alarm: None }
+        };
     }
 
     let is_lost = |row: &u32| views.iter().filter(|view| view.has_clean(*row)).count() < needed;
-    let lost: Vec<RowSequence> = (0..committed).filter(is_lost).map(RowSequence::new).collect();
+    let lost: Vec<RowSequence> = (0..pointed_to).filter(is_lost).map(RowSequence::new).collect();
+    // Shown by too few: a seal would cut it off.
+    let cut = lost.last().is_some_and(|last| last.get() >= rows);
     let alarm = (!lost.is_empty()).then_some(DataLoss { rows: lost });
-    if alarm.is_some() && !silent.is_empty() && !mutants.has(Mutant::SealWithTooFew) {
+    if alarm.is_some() && (cut || !silent.is_empty()) && !mutants.has(Mutant::SealWithTooFew) {
         // A silent holder may have what is lost here; once a seal is committed its fragment would be rebuilt from the others.
-        return Decision::Wait { silent, alarm };
+        return Decision::Wait { silent, alarm: alarm.filter(|_| tolerated) };
     }
 
     let settle: FragmentSet =
@@ -228,12 +236,13 @@ impl<'a> Reports<'a> {
         loop {
             // Of fewer rows more holders have all: these may be agreed on where the tail is not.
             let chain = self.chain(rows);
-            let Some(given_out) = given_out else { return Agreed { chain, committed: 0 } };
-            let committed = self.committed_upto().max(given_out.rows(chain.end_blocks));
-            if committed >= rows {
-                return Agreed { chain, committed };
+            let Some(given_out) = given_out else { return Agreed { chain, pointed_to: 0 } };
+            let pointed_to = given_out.rows(chain.end_blocks);
+            let kept = pointed_to.max(self.committed_upto());
+            if kept >= rows {
+                return Agreed { chain, pointed_to };
             }
-            rows = committed;
+            rows = kept;
         }
     }
 
@@ -245,8 +254,8 @@ impl<'a> Reports<'a> {
 /// What a slab keeps.
 struct Agreed<'a> {
     chain: Chain<'a>,
-    /// Rows below this are acknowledged, there or not.
-    committed: u32,
+    /// Rows below this have locators, there or not.
+    pointed_to: u32,
 }
 
 /// Whether a report makes sense in itself; it comes from outside.

@@ -8,10 +8,11 @@ mod convert;
 mod seal;
 
 use crate::alarms::Alarms;
-use crate::cluster::{Monitor, Peers, SessionEnd};
+use crate::cluster::{Monitor, Peers};
 use crate::config::SlabPolicy;
 use crate::limits::{CONVERTS_MAX, SEALS_MAX, SLABS_PAGE};
 use crate::status::SlabCounts;
+use crate::store::Found;
 use futures::stream::{self, StreamExt};
 use seal::Seals;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,7 @@ use strongroom_types::{Deadline, GroupId, Instant, SlabId, SlabRecord, SlabState
 const WALK_EVERY: Duration = Duration::from_millis(500);
 /// How long the slab table may take to answer.
 const META_PATIENCE: Duration = Duration::from_secs(5);
-/// Silence of a writer after which its slabs are fenced. Harmless if it lives: it opens new ones.
+/// Silence of a writer after which its slabs are fenced. If it lives, what it has under way is refused, and it goes on under a new session.
 const WRITER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the caretaker works with.
@@ -45,6 +46,8 @@ pub struct CaretakerParts {
     pub alarms: Arc<Alarms>,
     /// Data groups of the cluster.
     pub groups: u16,
+    /// Nothing is done before it is set: with another count of groups some would not be fenced, nor asked where locators end.
+    pub found: Found,
     /// When slabs become cold.
     pub policy: SlabPolicy,
     /// Deliberate faults; none outside of tests.
@@ -112,6 +115,10 @@ impl Caretaker {
     }
 
     async fn walk(&self) {
+        if !self.parts.found.is_set() {
+            return;
+        }
+        self.seals.begin_walk();
         let mut counts = SlabCounts::default();
         let mut seen = BTreeMap::new();
         let mut due = Vec::new();
@@ -189,11 +196,13 @@ impl Caretaker {
         for record in records {
             count(counts, &record);
             match &record.state {
-                SlabState::Open => match self.session_end(&record, self.note(seen, &record, Seen::Open, now))
-                {
-                    SessionEnd::NotKnown => {}
-                    SessionEnd::Silent | SessionEnd::Certain => self.fence(&record).await,
-                },
+                SlabState::Open => {
+                    let since = self.note(seen, &record, Seen::Open, now);
+                    let monitor = &self.parts.monitor;
+                    if monitor.session_is_over(record.writer, record.session, since, WRITER_PATIENCE) {
+                        self.fence(&record).await;
+                    }
+                }
                 SlabState::Sealing => to_seal.push(record),
                 SlabState::Sealed(sealed) if sealed.rows == 0 => self.kill_empty(&record).await,
                 SlabState::Sealed(_) if record.profile.is_copies() => {
@@ -207,6 +216,8 @@ impl Caretaker {
             }
         }
         sealing.extend(to_seal.iter().map(|record| record.slab));
+        // Those of live writers first: others may wait for a group that does not answer.
+        to_seal.sort_by_key(|record| record.given_out.is_none());
         let seal = |record| self.seals.seal(&self.parts, record);
         stream::iter(to_seal).for_each_concurrent(SEALS_MAX, seal).await;
     }
@@ -231,10 +242,6 @@ impl Caretaker {
         let since = before.get(&place).copied().unwrap_or(now);
         seen.insert(place, since);
         since
-    }
-
-    fn session_end(&self, record: &SlabRecord, seen: Instant) -> SessionEnd {
-        self.parts.monitor.session_end(record.writer, record.session, seen, WRITER_PATIENCE)
     }
 
     async fn fence(&self, record: &SlabRecord) {

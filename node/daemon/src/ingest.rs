@@ -240,7 +240,16 @@ impl Shell {
         self.spawn("open slab", async move {
             let session = parts.session.present();
             match open_slab(&parts, session, &avoid).await {
-                Ok(event) => Some(event),
+                Ok(event) => {
+                    // Fenced while the table was asked: to be given up as soon as it is there.
+                    if parts.session.present() != session
+                        && let Some(commands) = commands.upgrade()
+                    {
+                        let _ = commands.send(Command::Event(event)).await;
+                        return Some(Event::SessionOver { session });
+                    }
+                    Some(event)
+                }
                 Err(reason) => {
                     tracing::warn!(%reason, "no slab could be opened");
                     if matches!(reason, OpenSlabError::SessionFenced)

@@ -39,5 +39,5 @@ pub const SLABS_PAGE: u32 = 256;
 pub const SWEEP_SLABS_MAX: usize = 256;
 /// Alarms that are kept for status.
 pub const ALARMS_MAX: usize = 64;
-/// Sessions that are remembered as fenced in every group; one that is forgotten is fenced once more, which changes nothing.
-pub const SESSIONS_FENCED_MAX: usize = 1024;
+/// Sessions and groups that are remembered as fenced; one that is forgotten is fenced once more, which changes nothing.
+pub const SESSIONS_FENCED_MAX: usize = 65_536;

@@ -172,6 +172,7 @@ impl Node {
             groups: parts.groups,
             policy: parts.policy,
             mutants: parts.mutants,
+            found: found.clone(),
         });
         let sweeper = Sweeper::start(env.clone(), holder.clone(), slabs.clone(), parts.policy, parts.mutants);
         let image = ImageReader::new(parts.node, peers, monitor.clone(), slabs, codecs, alarms.clone());

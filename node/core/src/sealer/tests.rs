@@ -117,12 +117,9 @@ fn the_reach_of_locators_in_bytes_counts_as_the_rows_that_it_touches() {
         given_out,
         mutants: MutantSwitch::NONE,
     };
-    let decided = seal(super::decide(attempt, &answers));
-    assert_eq!(
-        decided.alarm,
-        Some(DataLoss { rows: vec![RowSequence::new(3)] }),
-        "a locator behind all rows"
-    );
+    let decided = super::decide(attempt, &answers);
+    let alarm = Some(DataLoss { rows: vec![RowSequence::new(3)] });
+    assert_eq!(decided, Decision::Wait { silent: FragmentSet::EMPTY, alarm }, "a locator behind all rows");
 }
 
 #[test]
@@ -138,19 +135,38 @@ fn a_corrupt_row_counts_as_present_and_its_fragment_as_missing() {
 fn a_committed_row_that_nobody_has_clean_raises_the_alarm_and_stays() {
     let spread = copies(&[1, 2, 3]);
     let lost = Some(DataLoss { rows: vec![RowSequence::new(1)] });
-    // Known from the holders alone, from the locators alone.
-    for (committed_upto, given_out) in [(2, 0), (0, 2)] {
-        let bad = || Answer::Report(report(3, committed_upto, &[1]));
-        let decided = seal(decide(&spread, AckRule::Zone, given_out, &[bad(), bad(), bad()]));
-        assert_eq!((decided.sealed.rows, decided.alarm), (2, lost.clone()));
-        // While someone is silent, the silent one may have it.
-        let waiting = decide(&spread, AckRule::Zone, given_out, &[bad(), bad(), Answer::Silent]);
-        assert_eq!(waiting, Decision::Wait { silent: set(&[2]), alarm: lost.clone() });
-        // Committed rows that are gone altogether are lost too.
-        let short = || Answer::Report(report(1, committed_upto, &[]));
-        let decided = seal(decide(&spread, AckRule::Zone, given_out, &[short(), short(), short()]));
-        assert_eq!(decided.alarm, lost);
+    let bad = || Answer::Report(report(3, 0, &[1]));
+    let decided = seal(decide(&spread, AckRule::Zone, 2, &[bad(), bad(), bad()]));
+    assert_eq!((decided.sealed.rows, decided.alarm), (2, lost.clone()));
+    // While someone is silent, the silent one may have it.
+    let waiting = decide(&spread, AckRule::Zone, 2, &[bad(), bad(), Answer::Silent]);
+    assert_eq!(waiting, Decision::Wait { silent: set(&[2]), alarm: lost.clone() });
+    // A row that is gone altogether is never cut off, whoever has answered: nothing is freed while people may still find it.
+    let short = || Answer::Report(report(1, 0, &[]));
+    let waiting = decide(&spread, AckRule::Zone, 2, &[short(), short(), short()]);
+    assert_eq!(waiting, Decision::Wait { silent: FragmentSet::EMPTY, alarm: lost });
+    // What was durable once and nothing points to may be gone.
+    let bad = || Answer::Report(report(3, 2, &[1]));
+    let decided = seal(decide(&spread, AckRule::Zone, 1, &[bad(), bad(), bad()]));
+    assert_eq!((decided.sealed.rows, decided.alarm), (2, None));
+}
+
+#[test]
+fn what_is_shown_whole_is_sealed_whoever_is_silent() {
+    let spread = copies(&[1, 2, 3]);
+    let alone =
+        |rows: u32, bad: &[u32]| [Answer::Report(report(rows, 0, bad)), Answer::Silent, Answer::Silent];
+    let decided = seal(decide(&spread, AckRule::Zone, 2, &alone(3, &[])));
+    assert_eq!((decided.sealed.rows, decided.sealed.missing), (2, set(&[1, 2]).mask()));
+    let too_many = Decision::Wait { silent: set(&[1, 2]), alarm: None };
+    for short in [alone(1, &[]), alone(3, &[1])] {
+        assert_eq!(decide(&spread, AckRule::Zone, 2, &short), too_many, "no alarm: the silent ones have it");
     }
+    // A slab into which nothing ever pointed needs nobody's word.
+    let nobody = [(); 3].map(|()| Answer::Silent);
+    assert_eq!(seal(decide(&spread, AckRule::Zone, 0, &nobody)).sealed.rows, 0);
+    let waits = decide(&spread, AckRule::Zone, 1, &nobody);
+    assert_eq!(waits, Decision::Wait { silent: set(&[0, 1, 2]), alarm: None });
 }
 
 #[test]
@@ -197,7 +213,7 @@ fn reports_that_contradict_themselves_or_another_attempt_count_as_silence() {
         let decided = seal(decide(&spread, AckRule::Zone, 2, &answers));
         assert_eq!(decided.sealed.missing, set(&[1]).mask());
     }
-    let nobody = decide(&spread, AckRule::Zone, 0, &[]);
+    let nobody = decide(&spread, AckRule::Zone, 1, &[]);
     assert_eq!(nobody, Decision::Wait { silent: set(&[0, 1]), alarm: None });
 }
 
@@ -241,38 +257,49 @@ fn exhaust(spread: &Spread, rule: AckRule, rows_max: u32, bad: bool) {
                             "{spread:?} {rule:?} {held:?} {given_out} {silent:?} {corruption:?}: {decision:?}"
                         )
                     };
-                    let seal = match &decision {
-                        Decision::Wait { alarm: None, .. } => {
-                            assert!(!fits, "waits without need: {}", context());
-                            continue;
+                    let responders = spread.all().without(silent);
+                    let clean = |row: u32| {
+                        let mut clean = written(row).intersection(responders);
+                        if let Some((index, _)) = corruption.filter(|(_, bad)| *bad == row) {
+                            clean.remove(FragmentIndex::new(index as u8));
                         }
-                        Decision::Wait { alarm: Some(_), .. } => {
-                            assert!(fits && bad && !silent.is_empty(), "{}", context());
+                        clean
+                    };
+                    let all_there = (0..given_out).all(|row| clean(row).len() >= needed);
+                    let seal = match &decision {
+                        Decision::Wait { alarm, .. } => {
+                            assert!(!all_there && !silent.is_empty(), "waits without need: {}", context());
+                            assert_eq!(alarm.is_some(), fits, "{}", context());
+                            assert!(
+                                bad || !fits,
+                                "only rot takes what a tolerated failure leaves: {}",
+                                context()
+                            );
                             continue;
                         }
                         Decision::Contested { .. } => panic!("nobody differs: {}", context()),
                         Decision::Seal(seal) => seal,
                     };
-                    assert!(fits, "guesses: {}", context());
-                    let responders = spread.all().without(silent);
+                    assert!(all_there || silent.is_empty(), "guesses: {}", context());
                     // What some answer knows to be committed, or locators point to.
                     let known = answers.iter().filter_map(|answer| match answer {
                         Answer::Report(report) => Some(report.committed_upto.get()),
                         Answer::Silent => None,
                     });
                     let known = known.max().unwrap_or(0).max(given_out);
-                    assert_eq!(seal.sealed.rows, known, "neither cut below nor kept above: {}", context());
+                    assert!((given_out..=known).contains(&seal.sealed.rows), "{}", context());
+                    assert!(!fits || seal.sealed.rows == known, "neither cut nor kept: {}", context());
                     for row in 0..seal.sealed.rows {
-                        let mut clean = written(row).intersection(responders);
-                        if let Some((index, _)) = corruption.filter(|(_, bad)| *bad == row) {
-                            clean.remove(FragmentIndex::new(index as u8));
-                        }
                         let sequence = RowSequence::new(row);
                         let named = seal.alarm.as_ref().is_some_and(|alarm| alarm.rows.contains(&sequence));
-                        assert_eq!(clean.len() < needed, named, "{}", context());
-                        assert!(seal.complete().is_subset_of(clean), "complete means clean: {}", context());
+                        assert_eq!(row < given_out && clean(row).len() < needed, named, "{}", context());
+                        assert!(
+                            seal.complete().is_subset_of(clean(row)),
+                            "complete means clean: {}",
+                            context()
+                        );
                     }
-                    assert!(bad || known == 0 || seal.complete().len() >= needed, "{}", context());
+                    assert!(bad || !fits || known == 0 || seal.complete().len() >= needed, "{}", context());
                     assert!(
                         seal.complete().is_subset_of(seal.settle) && seal.settle.is_subset_of(responders)
                     );

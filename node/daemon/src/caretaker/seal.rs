@@ -32,8 +32,10 @@ pub(super) struct Seals {
 
 #[derive(Default)]
 struct State {
-    /// Sessions that are fenced in every group.
-    fenced: BTreeSet<SessionId>,
+    /// Sessions that are fenced, and in which groups.
+    fenced: BTreeSet<(SessionId, GroupId)>,
+    /// Sessions that could not be fenced in every group on this walk: their other slabs need not wait for the same group.
+    unfenced: BTreeSet<SessionId>,
     /// Slabs whose seal waits, and since when.
     waiting: BTreeMap<SlabId, Instant>,
 }
@@ -41,6 +43,11 @@ struct State {
 impl Seals {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// To be called before each walk.
+    pub(super) fn begin_walk(&self) {
+        self.lock().unfenced.clear();
     }
 
     /// Forgets slabs that are not being sealed any more, or not here.
@@ -62,14 +69,16 @@ impl Seals {
         let spread = match Spread::of(&record, &parts.monitor.view()) {
             Ok(spread) => spread,
             Err(error) => {
-                return parts.alarms.lasting(topic(slab), format!("{slab}: cannot be sealed: {error}"));
+                return self.wait(parts, slab, format!("{slab}: cannot be sealed: {error}"));
             }
         };
         let given_out = match self.given_out(parts, &record).await {
             Ok(given_out) => given_out,
             Err(error) => {
                 tracing::debug!(%slab, %error, "it is not known yet where the locators end");
-                return self.wait(parts, slab, format!("{slab}: its seal waits for a data group: {error}"));
+                let words =
+                    "its seal waits: a data group does not answer, so its writer cannot be fenced there";
+                return self.wait(parts, slab, format!("{slab}: {words}"));
             }
         };
         let asked = holders(&record).map(|(fragment, holder)| ask(parts, &record, fragment, holder));
@@ -89,6 +98,9 @@ impl Seals {
             // This attempt may have stood still while others sealed the slab, and holders gave back what it asked for.
             Decision::Wait { alarm: Some(_), .. } | Decision::Contested { .. }
                 if !still_sealing(parts, &record).await => {}
+            Decision::Wait { silent, alarm: Some(loss) } if silent.is_empty() => {
+                parts.alarms.damage(&format!("{slab}: {loss}; it stays as it is"));
+            }
             Decision::Wait { silent, alarm: Some(loss) } => {
                 let names = names(&record, silent);
                 let words = format!("{slab}: {loss}; only silent holders may have them: bring {names} back");
@@ -132,25 +144,44 @@ impl Seals {
     }
 
     async fn fence(&self, parts: &CaretakerParts, session: SessionId) -> Result<(), MetaError> {
-        if self.lock().fenced.contains(&session) {
+        let open: Vec<GroupId> = {
+            let state = self.lock();
+            if state.unfenced.contains(&session) {
+                return Err(MetaError::Unavailable);
+            }
+            let groups = (0..parts.groups).map(GroupId::new);
+            groups.filter(|group| !state.fenced.contains(&(session, *group))).collect()
+        };
+        if open.is_empty() {
             return Ok(());
         }
-        let groups = (0..parts.groups).map(GroupId::new);
-        let asked = groups.map(|group| async move {
+        let asked = open.into_iter().map(|group| async move {
             let command = GroupCommand::FenceSession { session };
             match parts.meta.write(group, command, deadline(parts)).await? {
-                GroupReply::Done => Ok(()),
+                GroupReply::Done => Ok(group),
                 _ => Err(MetaError::Failed),
             }
         });
-        try_join_all(asked).await?;
-        tracing::info!(%session, "session is fenced in every data group");
+        let answers = join_all(asked).await;
         let mut state = self.lock();
-        if state.fenced.len() >= SESSIONS_FENCED_MAX {
-            state.fenced.pop_first();
+        let mut result = Ok(());
+        for answer in answers {
+            match answer {
+                Ok(group) => {
+                    if state.fenced.len() >= SESSIONS_FENCED_MAX {
+                        state.fenced.pop_first();
+                    }
+                    state.fenced.insert((session, group));
+                }
+                Err(error) => result = Err(error),
+            }
         }
-        state.fenced.insert(session);
-        Ok(())
+        if result.is_ok() {
+            tracing::info!(%session, "session is fenced in every data group");
+        } else {
+            state.unfenced.insert(session);
+        }
+        result
     }
 }
 

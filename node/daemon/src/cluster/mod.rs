@@ -3,5 +3,5 @@
 pub mod monitor;
 pub mod rpc;
 
-pub use monitor::{Monitor, SessionEnd};
+pub use monitor::Monitor;
 pub use rpc::{CallError, Peers};

@@ -19,17 +19,6 @@ const PING_PATIENCE: Duration = Duration::from_millis(1000);
 /// Silence after which a peer counts as down.
 pub const DOWN_AFTER: Duration = Duration::from_millis(2500);
 
-/// What is known of a writer's session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionEnd {
-    /// Its node answers with it, or has been silent only for a moment.
-    NotKnown,
-    /// Its node is silent. It may live, and go on writing.
-    Silent,
-    /// Its node has answered with another session since: this one is over for good.
-    Certain,
-}
-
 /// The view and what it is made from.
 pub struct Monitor {
     env: Env,
@@ -39,6 +28,8 @@ pub struct Monitor {
 struct Seen {
     member: Member,
     heard: Option<Instant>,
+    /// When the last ping was sent that had no answer.
+    missed: Option<Instant>,
     /// The session of the last answer, and when its ping was sent: the session was the node's own at some time after that.
     session: Option<(SessionId, Instant)>,
     drives: Vec<DriveView>,
@@ -49,7 +40,13 @@ impl Monitor {
     pub fn new(env: Env, members: &[Member]) -> Arc<Self> {
         let seen = members
             .iter()
-            .map(|member| Seen { member: member.clone(), heard: None, session: None, drives: Vec::new() })
+            .map(|member| Seen {
+                member: member.clone(),
+                heard: None,
+                missed: None,
+                session: None,
+                drives: Vec::new(),
+            })
             .collect();
         Arc::new(Self { env, seen: Mutex::new(seen) })
     }
@@ -64,8 +61,9 @@ impl Monitor {
                 loop {
                     let sent = monitor.env.clock.now();
                     let answer = peers.ask(node, &Request::Ping, Bytes::new(), PING_PATIENCE).await;
-                    if let Ok((Response::Pong(pong), _)) = answer {
-                        monitor.heard(node, pong, sent);
+                    match answer {
+                        Ok((Response::Pong(pong), _)) => monitor.heard(node, pong, sent),
+                        Ok(_) | Err(_) => monitor.missed(node, sent),
                     }
                     monitor.env.clock.sleep(PING_EVERY).await;
                 }
@@ -98,6 +96,12 @@ impl Monitor {
         seen.drives.sort_by_key(|drive| drive.drive);
     }
 
+    fn missed(&self, node: NodeId, sent: Instant) {
+        if let Some(seen) = self.lock().iter_mut().find(|seen| seen.member.node == node) {
+            seen.missed = Some(sent);
+        }
+    }
+
     /// The cluster as seen now.
     pub fn view(&self) -> ClusterView {
         let now = self.env.clock.now();
@@ -105,27 +109,21 @@ impl Monitor {
         ClusterView { nodes }
     }
 
-    /// What is known of the end of a session that was this node's at `seen` or before.
+    /// Whether a session, of which its node gave a sign of life at `seen`, is to be taken for over: for certain, since the node has answered with
+    /// another one since (a node has one at a time and never one again), or as an opinion, since its node has been silent for `patience`.
     ///
-    /// A node has one session at a time and never has one again, so an answer to a ping that was sent after `seen` and names another session is proof. An
-    /// older answer is not: it may be from before the session began.
-    pub fn session_end(
+    /// An answer to a ping that was sent before `seen` proves nothing: it may be from before the session began. Silence is measured up to the last
+    /// ping that had no answer, not up to now: who slept itself has not been waiting.
+    pub fn session_is_over(
         &self,
         node: NodeId,
         session: SessionId,
         seen: Instant,
         patience: Duration,
-    ) -> SessionEnd {
-        let now = self.env.clock.now();
+    ) -> bool {
         let all = self.lock();
-        let Some(known) = all.iter().find(|known| known.member.node == node) else {
-            return SessionEnd::NotKnown;
-        };
-        match known.session {
-            Some((present, sent)) if present != session && sent > seen => SessionEnd::Certain,
-            _ if now.since(known.heard.unwrap_or(Instant::ORIGIN)) > patience => SessionEnd::Silent,
-            _ => SessionEnd::NotKnown,
-        }
+        let Some(known) = all.iter().find(|known| known.member.node == node) else { return false };
+        known.is_over(session, seen, patience)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Seen>> {
@@ -134,6 +132,14 @@ impl Monitor {
 }
 
 impl Seen {
+    fn is_over(&self, session: SessionId, seen: Instant, patience: Duration) -> bool {
+        if self.session.is_some_and(|(present, sent)| present != session && sent > seen) {
+            return true;
+        }
+        let sign_of_life = self.heard.map_or(seen, |heard| heard.max(seen));
+        self.missed.is_some_and(|missed| missed > sign_of_life && missed.since(sign_of_life) > patience)
+    }
+
     fn view(&self, now: Instant) -> NodeView {
         let up = self.heard.is_some_and(|heard| now.since(heard) <= DOWN_AFTER);
         NodeView {
@@ -142,5 +148,52 @@ impl Seen {
             health: if up { Health::Up } else { Health::Down },
             drives: self.drives.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Seen;
+    use crate::config::Member;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+    use strongroom_types::{Instant, NodeId, SessionId, ZoneId};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const SESSION: SessionId = SessionId::new(1);
+
+    fn at(s: u64) -> Instant {
+        Instant::ORIGIN.after(Duration::from_secs(s))
+    }
+
+    fn seen(heard: Option<u64>, missed: Option<u64>, session: Option<(u64, u64)>) -> Seen {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        Seen {
+            member: Member { node: NodeId::new(1), zone: ZoneId::new(1), address },
+            heard: heard.map(at),
+            missed: missed.map(at),
+            session: session.map(|(id, sent)| (SessionId::new(id), at(sent))),
+            drives: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn another_session_is_proof_only_if_it_was_asked_for_later() {
+        assert!(seen(Some(21), None, Some((2, 20))).is_over(SESSION, at(19), PATIENCE));
+        assert!(!seen(Some(21), None, Some((2, 20))).is_over(SESSION, at(20), PATIENCE));
+        assert!(!seen(Some(21), None, Some((1, 20))).is_over(SESSION, at(0), PATIENCE));
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_sign_of_life_to_the_last_ping_in_vain() {
+        assert!(seen(Some(10), Some(21), None).is_over(SESSION, at(0), PATIENCE));
+        assert!(!seen(Some(10), Some(20), None).is_over(SESSION, at(0), PATIENCE));
+        // Its slab was seen to be opened since: it lived then, whatever pings say.
+        assert!(!seen(Some(10), Some(40), None).is_over(SESSION, at(30), PATIENCE));
+        assert!(seen(Some(10), Some(41), None).is_over(SESSION, at(30), PATIENCE));
+        // Who asks has slept: its last ping in vain was sent before.
+        assert!(!seen(Some(10), Some(11), None).is_over(SESSION, at(0), PATIENCE));
+        assert!(!seen(Some(10), None, None).is_over(SESSION, at(0), PATIENCE));
+        assert!(seen(None, Some(11), None).is_over(SESSION, at(0), PATIENCE), "one that was never heard");
     }
 }

@@ -10,6 +10,7 @@
 //! ```
 
 use crate::group::GroupCommand;
+use strongroom_types::limits::ROWS_PER_SLAB_MAX;
 use strongroom_types::slab::Sealed;
 use strongroom_types::{
     Epoch, Generation, Holders, NodeId, Profile, RowSequence, SessionId, SlabId, SlabRecord, SlabState,
@@ -108,10 +109,12 @@ pub(crate) fn malformed(command: &GroupCommand) -> Option<&'static str> {
             layout(profile, holders)
                 .or(tables.then_some("a layout needs one table checksum a coded fragment"))
         }
+        GroupCommand::BeginSeal { given_out, .. } => given_out
+            .is_some_and(|rows| rows.get() > ROWS_PER_SLAB_MAX)
+            .then_some("a slab has not so many rows"),
         GroupCommand::AdmitBucket { .. }
         | GroupCommand::CloseBucket { .. }
         | GroupCommand::Commit { .. }
-        | GroupCommand::BeginSeal { .. }
         | GroupCommand::CommitSeal { .. }
         | GroupCommand::KillEmpty { .. }
         | GroupCommand::FenceSession { .. } => None,
