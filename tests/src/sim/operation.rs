@@ -3,6 +3,8 @@
 use super::draws::Draws;
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use strongroom_types::VersionId;
 
@@ -14,6 +16,11 @@ pub struct Value {
     pub number: u64,
     /// How many bytes, at least [`Value::LEN_BYTES_MIN`].
     pub len_bytes: usize,
+}
+
+thread_local! {
+    /// Tags that were asked for before: a run is one thread, and asks for each several times.
+    static TAGS: RefCell<BTreeMap<Value, Tag>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 impl Value {
@@ -43,7 +50,9 @@ impl Value {
 
     /// The tag that S3 gives an object of these bytes.
     pub fn tag(self) -> Tag {
-        Tag(Md5::digest(self.bytes()).into())
+        TAGS.with_borrow_mut(|tags| {
+            *tags.entry(self).or_insert_with(|| Tag(Md5::digest(self.bytes()).into()))
+        })
     }
 }
 

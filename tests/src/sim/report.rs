@@ -48,10 +48,14 @@ impl From<Violation> for Found {
     }
 }
 
+/// A longer beginning is no name of a rule.
+const RULE_LEN_MAX: usize = 48;
+
 impl Found {
-    /// What a story says, in words: up to the first colon it is the rule.
+    /// What a story says, in words: up to an early colon it is the rule.
     pub fn told(words: &str) -> Self {
-        let (rule, what) = words.split_once(": ").unwrap_or(("story", words));
+        let split = words.split_once(": ").filter(|(rule, _)| rule.len() <= RULE_LEN_MAX);
+        let (rule, what) = split.unwrap_or(("what the story asks for", words));
         Self { rule: rule.to_owned(), what: what.to_owned() }
     }
 }

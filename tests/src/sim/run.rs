@@ -223,8 +223,9 @@ async fn recover(
         found.push(live("not everything is readable at the end", why));
     }
     let all = cluster.all_found();
-    found.extend(all.wrong.iter().map(|words| Found::told(words)));
-    let losses = all.alarms.iter().filter(|alarm| scenarios::is_loss(alarm));
+    let rule = "I8: error is not absent".to_owned();
+    found.extend(all.wrong.into_iter().map(|what| Found { rule: rule.clone(), what }));
+    let losses = all.alarms.into_iter().filter(|alarm| scenarios::is_loss(alarm));
     found.extend(
         losses.map(|alarm| Found::told(&format!("alarm, though all was within the promise: {alarm}"))),
     );

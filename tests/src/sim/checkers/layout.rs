@@ -4,6 +4,7 @@ use super::Violation;
 use super::content::Content;
 use std::collections::{BTreeMap, BTreeSet};
 use strongroom_core::durable::{AckRule, Spread, survives};
+use strongroom_core::fragment_set::FragmentSet;
 use strongroom_core::limits::DRIVE_FULL_PREFERRED_PERCENT_MAX;
 use strongroom_format::wire::FragmentReport;
 use strongroom_format::wire::message::DriveState;
@@ -161,7 +162,7 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
         let places = record.holders.iter().map(|holder| Some((*facts.zones.get(&holder.node)?, holder.node)));
         let spread =
             places.collect::<Option<Vec<_>>>().and_then(|all| Spread::from_places(record.profile, &all));
-        if !spread.is_some_and(|spread| survives(&spread, spread.all(), AckRule::Zone)) {
+        if !spread.as_ref().is_some_and(|spread| survives(spread, spread.all(), AckRule::Zone)) {
             found(
                 violations,
                 "I10, I11: fragments are spread so that any zone may go",
@@ -172,8 +173,8 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
         if is_orphan(record, &facts.harmed) {
             continue;
         }
-        let mut zones: BTreeSet<&ZoneId> = BTreeSet::new();
-        let mut whole = 0;
+        // Those that were harmed were whole before.
+        let (mut whole, mut once_whole) = (FragmentSet::EMPTY, FragmentSet::EMPTY);
         for (index, holder) in record.holders.iter().enumerate() {
             if sealed.missing >> index & 1 == 1 {
                 continue;
@@ -187,12 +188,13 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
                     && usize::from(report.address.fragment.get()) == index
                     && report.address.generation == record.generation
             });
+            let fragment = FragmentIndex::new(u8::try_from(index).expect("a profile has few fragments"));
             match report {
                 Some(report) if is_whole(report, record.profile, sealed.len_bytes, record.epoch) => {
-                    whole += 1;
-                    zones.extend(facts.zones.get(&holder.node));
+                    whole.insert(fragment);
+                    once_whole.insert(fragment);
                 }
-                _ if facts.harmed.contains(&holder.node) => {}
+                _ if facts.harmed.contains(&holder.node) => once_whole.insert(fragment),
                 Some(report) => {
                     found(
                         violations,
@@ -209,12 +211,12 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
                 }
             }
         }
-        let needed = usize::from(record.profile.data_count());
-        if whole < needed || (record.profile.is_copies() && sealed.len_bytes > 0 && zones.len() < 2) {
+        let survived = spread.is_some_and(|spread| survives(&spread, once_whole, AckRule::Zone));
+        if whole.len() < u32::from(record.profile.data_count()) || !survived {
             found(
                 violations,
                 "I1: durable in more than one zone",
-                format!("{slab}: {whole} whole fragments in {} zones", zones.len()),
+                format!("{slab}: {whole:?} are whole, {once_whole:?} were: {record:?}"),
             );
         }
     }
