@@ -24,3 +24,5 @@ mod refusals;
 mod door;
 
 mod rot;
+
+mod state;
