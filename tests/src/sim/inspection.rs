@@ -2,7 +2,7 @@
 
 use super::checkers::ids::Ids;
 use super::checkers::layout::Facts;
-use super::checkers::watch::Watch;
+use super::checkers::watch::{Harm, Watch};
 use super::checkers::{Violation, durable, layout, space};
 use super::report::Found;
 use super::workload::Cluster;
@@ -52,12 +52,11 @@ impl Inspection {
 
     async fn look(&self) {
         let world = self.cluster.world();
-        let harmed = self.cluster.harmed();
+        let (harmed, state_harmed) = (self.cluster.harmed(), self.cluster.state_harmed());
         let mut all_gone = Vec::new();
         for (node, life, glimpse) in self.cluster.glimpses() {
-            let is_harmed = harmed.contains(&node);
-            let (told, gone) =
-                lock(&self.watch).look(node, life, world.task_count(node), is_harmed, &glimpse);
+            let harm = Harm { media: harmed.contains(&node), state: state_harmed.contains(&node) };
+            let (told, gone) = lock(&self.watch).look(node, life, world.task_count(node), harm, &glimpse);
             for (subsystem, words) in told {
                 world.trace().line(format_args!("{subsystem} {words}"));
             }

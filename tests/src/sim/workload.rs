@@ -56,6 +56,8 @@ pub struct Found {
     pub wrong: BTreeSet<String>,
     /// Nodes whose media were harmed.
     pub harmed: BTreeSet<NodeId>,
+    /// Nodes whose state directories were.
+    pub state_harmed: BTreeSet<NodeId>,
     /// What was done to them, and how often.
     pub tried: BTreeMap<&'static str, u64>,
 }
@@ -253,6 +255,7 @@ impl Cluster {
     /// A state directory changes while its node is down; one that runs ends first.
     fn change_state(&self, node: NodeId, change: impl FnOnce(&KvMedia) -> String) {
         self.kill(node, End::Crash);
+        self.found().state_harmed.insert(node);
         let world = &self.inner.world;
         if let Some(kv) = world.kv(node) {
             let what = change(&kv);
@@ -288,6 +291,11 @@ impl Cluster {
     /// Nodes whose media were harmed until now.
     pub fn harmed(&self) -> BTreeSet<NodeId> {
         self.found().harmed.clone()
+    }
+
+    /// Nodes whose state directories were harmed until now.
+    pub fn state_harmed(&self) -> BTreeSet<NodeId> {
+        self.found().state_harmed.clone()
     }
 
     /// Has some node that serves do something: the first one that does it in time.

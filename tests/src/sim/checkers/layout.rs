@@ -176,7 +176,12 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
         // Those that were harmed were whole before.
         let (mut whole, mut once_whole) = (FragmentSet::EMPTY, FragmentSet::EMPTY);
         for (index, holder) in record.holders.iter().enumerate() {
+            let fragment = FragmentIndex::new(u8::try_from(index).expect("a profile has few fragments"));
             if sealed.missing >> index & 1 == 1 {
+                // It may be for the harm that it was not whole at the seal.
+                if facts.harmed.contains(&holder.node) {
+                    once_whole.insert(fragment);
+                }
                 continue;
             }
             let reports = facts
@@ -188,7 +193,6 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
                     && usize::from(report.address.fragment.get()) == index
                     && report.address.generation == record.generation
             });
-            let fragment = FragmentIndex::new(u8::try_from(index).expect("a profile has few fragments"));
             match report {
                 Some(report) if is_whole(report, record.profile, sealed.len_bytes, record.epoch) => {
                     whole.insert(fragment);

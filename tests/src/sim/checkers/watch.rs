@@ -7,8 +7,8 @@
 //! - **I6** A fragment that is gone was superseded: the slab table, asked at that moment, does not name it any more.
 //! - **I12** The tasks of a node and its alarms are bounded.
 //!
-//! Nothing is said of nodes whose media were harmed, but for Raft. Not checked: what happens and is undone between two looks, rows as
-//! such (a report has their bytes, not their checksums; seals compare those), and groups whose state was harmed.
+//! Nothing is said of fragments on nodes whose media were harmed, nor of what goes back on nodes whose state was. Not checked: what
+//! happens and is undone between two looks, and rows as such (a report has their bytes, not their checksums; seals compare those).
 
 use super::Violation;
 use crate::sim::limits::TASKS_PER_NODE_MAX;
@@ -48,6 +48,15 @@ pub struct GroupGlimpse {
     pub stopped: Option<String>,
 }
 
+/// What was done to a node, so that less is asked of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Harm {
+    /// To its drives.
+    pub media: bool,
+    /// To its state directory: where a group finds that out, it begins anew in the middle of a life, under another id.
+    pub state: bool,
+}
+
 /// Something to tell in the trace.
 pub type Told = (&'static str, String);
 
@@ -81,12 +90,12 @@ impl Watch {
         node: NodeId,
         life: u64,
         tasks: usize,
-        harmed: bool,
+        harm: Harm,
         glimpse: &Glimpse,
     ) -> (Vec<Told>, Vec<FragmentReport>) {
         self.looks += 1;
         let mut told = Vec::new();
-        self.look_at_groups(node, life, &glimpse.groups, &mut told);
+        self.look_at_groups(node, life, harm.state, &glimpse.groups, &mut told);
         for alarm in &glimpse.alarms {
             if self.alarms.insert((node, alarm.clone())) {
                 told.push(("alarm", format!("{node}: {alarm}")));
@@ -95,7 +104,7 @@ impl Watch {
         if tasks > TASKS_PER_NODE_MAX {
             self.found(BOUNDED, format!("{node} has {tasks} tasks"));
         }
-        let gone = self.look_at_fragments(node, harmed, &glimpse.fragments, &mut told);
+        let gone = self.look_at_fragments(node, harm.media, &glimpse.fragments, &mut told);
         (told, gone)
     }
 
@@ -132,7 +141,14 @@ impl Watch {
         }
     }
 
-    fn look_at_groups(&mut self, node: NodeId, life: u64, groups: &[GroupGlimpse], told: &mut Vec<Told>) {
+    fn look_at_groups(
+        &mut self,
+        node: NodeId,
+        life: u64,
+        state_harmed: bool,
+        groups: &[GroupGlimpse],
+        told: &mut Vec<Told>,
+    ) {
         for GroupGlimpse { group, leads, term, applied, stopped } in groups {
             if *leads {
                 match self.leaders.insert((group.clone(), *term), node) {
@@ -151,6 +167,7 @@ impl Watch {
             let before = self.terms.insert((node, group.clone()), (life, *term, *applied));
             if let Some((before_life, before_term, before_applied)) = before
                 && before_life == life
+                && !state_harmed
                 && (before_term > *term || before_applied > *applied)
             {
                 self.found(
@@ -208,11 +225,13 @@ impl Watch {
 
 /// What went back between two reports of a fragment, if anything.
 fn shrunk(old: &FragmentReport, new: &FragmentReport) -> Option<&'static str> {
+    if !old.profile.is_copies() {
+        // One that is not finished may be begun again.
+        return (old.sealed && (!new.sealed || new.epoch < old.epoch))
+            .then_some("it is not finished any more");
+    }
     if new.epoch < old.epoch {
         return Some("its epoch went back");
-    }
-    if !old.profile.is_copies() {
-        return (old.sealed && !new.sealed).then_some("it is not finished any more");
     }
     if old.sealed && !new.sealed {
         return Some("its seal mark is gone");

@@ -1,4 +1,4 @@
-use super::{Glimpse, GroupGlimpse, Watch};
+use super::{Glimpse, GroupGlimpse, Harm, Watch};
 use std::collections::BTreeMap;
 use strongroom_format::wire::message::{FragmentAddress, FragmentReport};
 use strongroom_types::{
@@ -33,10 +33,10 @@ fn group(leads: bool, term: u64, applied: u64) -> Glimpse {
 }
 
 /// The rules that these looks at nodes and lives break.
-fn broken(harmed: bool, looks: &[(u64, u64, Glimpse)]) -> Vec<&'static str> {
+fn broken(media: bool, looks: &[(u64, u64, Glimpse)]) -> Vec<&'static str> {
     let mut watch = Watch::default();
     for (node, life, glimpse) in looks {
-        watch.look(NodeId::new(*node), *life, 10, harmed, glimpse);
+        watch.look(NodeId::new(*node), *life, 10, Harm { media, state: false }, glimpse);
     }
     let (count, violations) = watch.result();
     assert_eq!(count, looks.len() as u64);
@@ -78,10 +78,11 @@ fn what_a_holder_has_grows_until_it_is_fenced() {
 
 #[test]
 fn what_is_gone_must_not_be_named() {
-    let gone = |old: FragmentReport, harmed| {
+    let gone = |old: FragmentReport, media| {
+        let harm = Harm { media, state: false };
         let mut watch = Watch::default();
-        watch.look(NODE, 1, 10, harmed, &fragments(&[old]));
-        let (_, gone) = watch.look(NODE, 2, 10, harmed, &fragments(&[]));
+        watch.look(NODE, 1, 10, harm, &fragments(&[old]));
+        let (_, gone) = watch.look(NODE, 2, 10, harm, &fragments(&[]));
         (watch, gone)
     };
     assert_eq!(gone(report(0, false, 1), false).1, [], "nothing was in it yet");
@@ -115,6 +116,6 @@ fn what_is_gone_must_not_be_named() {
 #[test]
 fn too_many_tasks_are_seen() {
     let mut watch = Watch::default();
-    watch.look(NODE, 1, 1_000_000, false, &Glimpse::default());
+    watch.look(NODE, 1, 1_000_000, Harm::default(), &Glimpse::default());
     assert_eq!(watch.result().1.len(), 1);
 }
