@@ -14,7 +14,7 @@ use super::drives::DriveWeather;
 use super::net::Weather;
 use super::system::Shape;
 use super::world::{End, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom_types::{NodeId, ZoneId};
 
@@ -59,6 +59,8 @@ pub enum Event {
     EraseState(NodeId),
     /// A node's state directory loses so many of the last batches that were synced, the node being down.
     RollBackState(NodeId, usize),
+    /// A bit flips in one value of a node's state directory, the node being down; which one is drawn from this.
+    CorruptState(NodeId, u64),
     /// A node's calendar jumps.
     Skew(NodeId, i64),
     /// A node's monotonic clock runs so many millionths too fast, or too slow if negative.
@@ -87,6 +89,7 @@ impl Event {
             | Self::Remember(..)
             | Self::EraseState(_)
             | Self::RollBackState(..)
+            | Self::CorruptState(..)
             | Self::Skew(..)
             | Self::Drift(..) => None,
         }
@@ -118,7 +121,11 @@ impl Targets {
     pub fn of_world(world: &World, shape: &Shape) -> Self {
         let nodes: BTreeMap<NodeId, ZoneId> = world.nodes().into_iter().collect();
         let drives_per_node = nodes.keys().map(|node| world.drives(*node).len()).min().unwrap_or(0);
-        let (media, state) = (shape.survives_media_faults, shape.survives_state_faults);
+        // In drives that are full slabs stay copies, so what the harmed zone loses is never made whole by becoming cold: too little is left of the
+        // promise there for other harm.
+        let lens = nodes.keys().flat_map(|node| world.drives(*node)).map(|drive| drive.media.len_bytes());
+        let cramped = lens.collect::<BTreeSet<u64>>().len() > 1;
+        let (media, state) = (shape.survives_media_faults && !cramped, shape.survives_state_faults);
         Self { nodes, drives_per_node, media, state }
     }
 

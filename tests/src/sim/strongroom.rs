@@ -112,7 +112,7 @@ impl System for Strongroom {
             drive_len_bytes: DRIVE_LEN_BYTES,
             drive_len_bytes_cramped: DRIVE_LEN_BYTES_CRAMPED,
             survives_media_faults: true,
-            survives_state_faults: false,
+            survives_state_faults: true,
             conditions: true,
             value_len_bytes_max: 6 << 20,
         }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use strongroom_env::{Spawn, Task};
 use strongroom_io::memory::MemoryImage;
-use strongroom_meta::kv::MemoryMedia as KvMedia;
+use strongroom_meta::kv::{MemoryKv, MemoryMedia as KvMedia, OrderedKv};
 use strongroom_types::NodeId;
 use tokio::sync::oneshot;
 
@@ -26,6 +26,8 @@ const TO_DOOR: Range<Duration> = Duration::from_micros(200)..Duration::from_mill
 const PATIENCE: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(15);
 const THINK: Range<Duration> = Duration::ZERO..Duration::from_millis(1_200);
 const REBOOT: Duration = Duration::from_secs(1);
+/// Keys of a state directory that are looked at: more than a run makes.
+const KEYS_MAX: usize = 1 << 20;
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 /// Events of a key that are left for the reads at the end.
 const RESERVED: usize = 64;
@@ -236,6 +238,15 @@ impl Cluster {
             Event::RollBackState(node, batches) => {
                 self.change_state(node, |kv| format!("is {} batches older", kv.roll_back(batches)));
             }
+            Event::CorruptState(node, seed) => self.change_state(node, |kv| {
+                let all = MemoryKv::on(kv).range(&[], &[0xff; 8], KEYS_MAX).unwrap_or_default();
+                if all.is_empty() {
+                    return "holds nothing".to_owned();
+                }
+                let (key, value) = Draws::new(seed).pick(&all);
+                kv.corrupt(key);
+                format!("has a bit flipped in the {} B of {key:?}", value.len())
+            }),
             Event::Skew(node, skew_ms) => world.set_skew_ms(node, skew_ms),
             Event::Drift(node, parts_per_million) => world.set_drift(node, parts_per_million),
         }
@@ -463,12 +474,15 @@ impl Clients {
         latest.map_or(Condition::None, Condition::Matches)
     }
 
-    /// Writes one object of 10 kB under this key through the first node; gives it if it was acknowledged. Not in the history.
+    /// Writes one object of 10 kB under this key through the first node; gives it if it was acknowledged.
     pub async fn write_one(&self, key: &str) -> Option<Value> {
+        let world = self.cluster.world();
         let number = self.values.fetch_add(1, Ordering::Relaxed);
         let value = Value { number, len_bytes: 10_000 };
         let operation = Operation::Put { key: key.to_owned(), value, condition: Condition::None };
+        let invoked = self.history.invoke(world.trace(), "teller", operation.clone());
         let outcome = self.cluster.ask(self.nodes[0], operation, PATIENCE.end, true, TO_DOOR.start).await;
+        self.history.complete(world.trace(), "teller", invoked, &outcome);
         outcome.is_stored().then_some(value)
     }
 

@@ -362,6 +362,12 @@ pub(super) async fn seal_report(shared: &Shared, seal: &Seal) -> Result<SealRepo
     report.bad_rows = bad_rows;
     if shared.mutants.has(Mutant::TruncateOnBadCrc) {
         truncate_at_bad(&mut report);
+        // What it says is what it has from now on: else the rows behind would be read all the same, and nobody would miss them.
+        if let Some(Body::Hot(rows)) =
+            shared.state().fragments.get_mut(&key_of(&seal.address)).map(|fragment| &mut fragment.body)
+        {
+            rows.truncate(report.rows.min(rows.durable));
+        }
     }
     Ok(report)
 }

@@ -59,6 +59,8 @@ pub enum Episode {
     StateErased,
     /// A node's state directory comes back older.
     StateRolledBack,
+    /// A bit of a node's state directory flips.
+    StateCorrupt,
 }
 
 /// An episode with its time and place.
@@ -100,7 +102,7 @@ const MEDIA: &[Episode] = &[
     Episode::ErasedDrive,
     Episode::Rot,
 ];
-const STATE: &[Episode] = &[Episode::StateErased, Episode::StateRolledBack];
+const STATE: &[Episode] = &[Episode::StateErased, Episode::StateRolledBack, Episode::StateCorrupt];
 /// Of a million episodes these many harm media, and these many state directories.
 const HARMS_MEDIA: u32 = 300_000;
 const HARMS_STATE: u32 = 80_000;
@@ -166,6 +168,7 @@ impl Episode {
         Self::Rot,
         Self::StateErased,
         Self::StateRolledBack,
+        Self::StateCorrupt,
     ];
 
     /// Draws one; whether it is one that harms for good.
@@ -219,7 +222,7 @@ impl Scene {
             | Episode::DeadDrive
             | Episode::ErasedDrive
             | Episode::Rot => Toll::Media(self.node),
-            Episode::StateErased | Episode::StateRolledBack => Toll::State(self.node),
+            Episode::StateErased | Episode::StateRolledBack | Episode::StateCorrupt => Toll::State(self.node),
         }
     }
 
@@ -350,6 +353,11 @@ impl Scene {
             Episode::StateRolledBack => events.extend([
                 (at, Event::Kill(node, end)),
                 (at, Event::RollBackState(node, 1 + draws.index(BATCHES_MAX))),
+                (over, Event::Boot(node)),
+            ]),
+            Episode::StateCorrupt => events.extend([
+                (at, Event::Kill(node, end)),
+                (at, Event::CorruptState(node, draws.u64())),
                 (over, Event::Boot(node)),
             ]),
         }

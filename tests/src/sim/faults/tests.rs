@@ -19,7 +19,9 @@ fn bytes_are_harmed_in_one_zone_only() {
         let mut zones = BTreeSet::new();
         for (_, event) in &schedule.events {
             let state = match event {
-                Event::EraseState(node) | Event::RollBackState(node, _) => Some(*node),
+                Event::EraseState(node) | Event::RollBackState(node, _) | Event::CorruptState(node, _) => {
+                    Some(*node)
+                }
                 _ => None,
             };
             zones.extend(event.harms().or(state).map(|node| targets.nodes[&node]));
@@ -62,7 +64,7 @@ fn all_kinds_happen() {
             kinds.insert(format!("{event:?}").split('(').next().unwrap().to_owned());
         }
     }
-    assert_eq!(kinds.len(), 21, "{kinds:?}");
+    assert_eq!(kinds.len(), 22, "{kinds:?}");
     let names: BTreeSet<String> = Episode::ALL.iter().map(|episode| format!("{episode:?}")).collect();
-    assert_eq!(names.len(), 23);
+    assert_eq!(names.len(), 24);
 }

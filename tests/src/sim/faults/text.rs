@@ -70,6 +70,7 @@ pub fn kind(event: &Event) -> &'static str {
         Event::Rot(..) => "rot",
         Event::EraseState(_) => "erase-state",
         Event::RollBackState(..) => "roll-back-state",
+        Event::CorruptState(..) => "corrupt-state",
         Event::Skew(..) => "skew",
         Event::Drift(..) => "drift",
     }
@@ -170,6 +171,7 @@ impl fmt::Display for Event {
             }
             Self::Rot(node, drive, count, seed) => write!(f, " {node} {drive} {count} {seed}"),
             Self::RollBackState(node, batches) => write!(f, " {node} {batches}"),
+            Self::CorruptState(node, seed) => write!(f, " {node} {seed}"),
             Self::Skew(node, skew_ms) => write!(f, " {node} {skew_ms}"),
             Self::Drift(node, parts_per_million) => write!(f, " {node} {parts_per_million}"),
         }
@@ -313,6 +315,7 @@ impl FromStr for Event {
             }
             "erase-state" => Self::EraseState(words.node()?),
             "roll-back-state" => Self::RollBackState(words.node()?, words.number("batches")?),
+            "corrupt-state" => Self::CorruptState(words.node()?, words.number("seed")?),
             "skew" => Self::Skew(words.node()?, words.number("milliseconds")?),
             "drift" => Self::Drift(words.node()?, words.number("millionths")?),
             other => return Err(format!("no event is called {other:?}")),

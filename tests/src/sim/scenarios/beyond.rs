@@ -14,6 +14,8 @@ use crate::sim::world::End;
 use std::time::Duration;
 use strongroom_types::{NodeId, ZoneId};
 
+/// Longer than it takes until a sealed slab is cold and its copies are given back.
+const COLD: Duration = Duration::from_secs(25);
 const ALARM_WITHIN: Duration = Duration::from_secs(90);
 
 fn all_nodes(clients: &Clients) -> Vec<NodeId> {
@@ -89,6 +91,8 @@ pub(super) async fn rot_of_all_copies(clients: &Clients) -> Vec<String> {
     if damaged.errors.is_empty() && violations.is_empty() {
         violations.push(format!("I9: damaged {middle} is given out"));
     }
+    // Until the slab is cold a holder may still have rows that the seal has cut.
+    tokio::time::sleep(COLD).await;
     let others = look(clients, &all_nodes(clients), &stored).await;
     violations.extend(others.violations);
     if !others.errors.is_empty() {
