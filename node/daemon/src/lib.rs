@@ -20,6 +20,7 @@ pub mod encode;
 pub mod ingest;
 pub mod store;
 pub mod caretaker;
+pub mod admission;
 pub mod sweeper;
 pub mod node;
 pub mod control;

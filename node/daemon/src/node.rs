@@ -1,5 +1,6 @@
 //! A node, joined from its parts: the same in production and in the simulator, which differ in [`NodeParts`] alone.
 
+use crate::admission::{self, AdmissionParts};
 use crate::alarms::Alarms;
 use crate::caretaker::{Caretaker, CaretakerParts};
 use crate::cluster::{Monitor, Peers};
@@ -174,6 +175,12 @@ impl Node {
             mutants: parts.mutants,
             found: found.clone(),
         });
+        admission::start(&AdmissionParts {
+            env: env.clone(),
+            meta: meta.clone(),
+            holder: holder.clone(),
+            alarms: alarms.clone(),
+        });
         let sweeper = Sweeper::start(env.clone(), holder.clone(), slabs.clone(), parts.policy, parts.mutants);
         let image = ImageReader::new(parts.node, peers, monitor.clone(), slabs, codecs, alarms.clone());
         let fetcher = Fetcher::new(image);
@@ -299,7 +306,10 @@ async fn open_drives(parts: &NodeParts) -> Result<(Holder, Vec<String>), NodeErr
     for (index, device) in parts.drives.iter().enumerate() {
         let opened = Drive::open(device.clone(), parts.cluster, &parts.env, parts.mutants).await;
         let drive = match opened {
-            Ok(drive) => drive,
+            Ok(drive) => {
+                drive.await_admission();
+                drive
+            }
             Err(error) if has_died(&error) => {
                 tracing::error!(index, %error, "drive cannot be opened: the node runs without it");
                 failed.push(format!("drive {index}: {error}"));
@@ -367,7 +377,8 @@ async fn found_or_compare(
         ControlReply::Bucket { .. }
         | ControlReply::NoSuchBucket
         | ControlReply::Full
-        | ControlReply::Enrolled { .. } => Err(MetaError::Failed),
+        | ControlReply::Enrolled { .. }
+        | ControlReply::DriveStale { .. } => Err(MetaError::Failed),
     }
 }
 
@@ -395,7 +406,7 @@ fn meta_config(parts: &NodeParts) -> MetaConfig {
 const VOTERS: usize = 3;
 
 fn drive_status(drive: &Drive) -> DriveStatus {
-    let (space, state) = (drive.space(), drive.drive_state());
+    let (space, state, damage) = (drive.space(), drive.drive_state(), drive.damage());
     DriveStatus {
         drive: format!("{:032x}", drive.id().get()),
         bytes_total: space.bytes_total,
@@ -403,6 +414,12 @@ fn drive_status(drive: &Drive) -> DriveStatus {
         bytes_used: space.bytes_used,
         fragments: space.fragments,
         writable: state.writable,
+        incarnation: drive.incarnation(),
+        standing: format!("{:?}", damage.standing).to_lowercase(),
+        suspect: damage.suspect,
+        extents_unknown: damage.extents_unknown,
+        fragments_failed: damage.fragments_failed,
+        fragments_unreadable: damage.fragments_unreadable,
     }
 }
 

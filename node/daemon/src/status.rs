@@ -46,6 +46,19 @@ pub struct DriveStatus {
     pub fragments: u64,
     /// Whether it takes new fragments.
     pub writable: bool,
+    /// How often it was opened, or marked in between: an older image of it is told by this.
+    pub incarnation: u32,
+    /// Whether its word counts: `awaited` until the control group has compared the incarnation, then `admitted`, or `stale`; `replaced` where the
+    /// device under it is another one now.
+    pub standing: String,
+    /// A write or flush failed since the node's start: it takes no new fragments.
+    pub suspect: bool,
+    /// Extents that are neither free nor in a fragment, since their headers cannot be read.
+    pub extents_unknown: u32,
+    /// Fragments that take nothing more since a write or flush of theirs failed.
+    pub fragments_failed: u32,
+    /// Fragments of which more may be here than can be told: nothing is said of them at a seal.
+    pub fragments_unreadable: u32,
 }
 
 /// Another node.

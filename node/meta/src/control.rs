@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, NodeId, WallTime};
+use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, DriveId, NodeId, WallTime};
 
 /// A change of the control group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,15 @@ pub enum ControlCommand {
         node: NodeId,
         /// Drawn by the node for this life of its state.
         nonce: u64,
+    },
+    /// A drive was opened, or its incarnation raised: is it the one that it was? The same incarnation again is, of the same run.
+    AdmitDrive {
+        /// The drive.
+        drive: DriveId,
+        /// As it stands on the drive now.
+        incarnation: u32,
+        /// Drawn by the node at its start.
+        run: u64,
     },
 }
 
@@ -112,6 +121,11 @@ pub enum ControlReply {
     Enrolled {
         /// See `RaftId`.
         incarnation: u32,
+    },
+    /// The drive came back as it was before the cluster saw it last; it stays refused, whatever its incarnation becomes.
+    DriveStale {
+        /// The incarnation that was seen last.
+        seen: u32,
     },
 }
 

@@ -54,8 +54,9 @@ pub const READERS_MAX: usize = 16_384;
 pub const OUTCOMES_REMEMBERED: usize = 32_768;
 /// For how long after the first unknown outcome a command is proposed again.
 pub const RETRY_UNCERTAIN_MAX: Duration = Duration::from_secs(5);
-/// How long one try at one node may take before another node is asked.
-pub const ATTEMPT_PATIENCE_MAX: Duration = Duration::from_secs(2);
+/// How long one try at one node may take before another node is asked: a leader that vanished without a word is replaced after some 1.5 s, and
+/// whoever waited for it until then has spent a try or two. A try again is safe: commands are done once.
+pub const ATTEMPT_PATIENCE_MAX: Duration = Duration::from_secs(1);
 /// First pause between tries; doubles up to [`RETRY_PAUSE_MAX`].
 pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pause between tries.
@@ -96,3 +97,6 @@ const _: () =
 const _: () = assert!(ENTRY_LEN_BYTES_MAX >= 2 * CONFIG_INLINE_LEN_BYTES_MAX as usize);
 const _: () = assert!(SNAPSHOT_REWIND_LEN_BYTES >= SNAPSHOT_CHUNK_LEN_BYTES as usize);
 const _: () = assert!(OUTCOMES_REMEMBERED > COMMIT_BATCH_ENTRIES_MAX);
+/// Drives that the control group remembers: four lives of each of the most drives that a cluster can have.
+pub const DRIVES_SEEN_MAX: usize =
+    4 * strongroom_types::limits::NODES_MAX * strongroom_types::limits::DRIVES_PER_NODE_MAX;

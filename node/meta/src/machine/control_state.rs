@@ -6,23 +6,25 @@
 //! 'i' bucket   bucket record
 //! 'n' name     bucket id; ordered by name
 //! 'e' node     incarnations given to a node
+//! 'd' drive    what was last seen of a drive
 //! ```
 
 use super::MachineError;
 use super::view::{Changes, View};
 use crate::codec::{CorruptRecord, decode};
 use crate::control::{BucketRecord, BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply};
-use crate::limits::{ENROLMENT_NONCES_MAX, SCAN_KEYS};
+use crate::limits::{DRIVES_SEEN_MAX, ENROLMENT_NONCES_MAX, SCAN_KEYS};
 use crate::raft_id::RaftId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strongroom_types::limits::{BUCKETS_MAX, NODES_MAX};
-use strongroom_types::{BucketId, BucketName, ClusterId, NodeId};
+use strongroom_types::{BucketId, BucketName, ClusterId, DriveId, NodeId};
 
 const CLUSTER: &[u8] = b"c";
 const NEXT: &[u8] = b"x";
 const NAMES: u8 = b'n';
 const ENROLMENTS: u8 = b'e';
+const DRIVES: u8 = b'd';
 
 fn record_key(bucket: BucketId) -> Vec<u8> {
     [&b"i"[..], &bucket.get().to_be_bytes()].concat()
@@ -98,6 +100,43 @@ fn enrol(changes: &mut Changes<'_>, node: NodeId, nonce: u64) -> Result<ControlR
     given.nonces.drain(..excess);
     changes.put(enrolment_key(node), &given);
     Ok(ControlReply::Enrolled { incarnation })
+}
+
+/// What was last seen of a drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SeenDrive {
+    incarnation: u32,
+    run: u64,
+    /// It came back old once. Each opening raises its incarnation, so that the number alone would in time be right again.
+    stale: bool,
+}
+
+fn admit_drive(
+    changes: &mut Changes<'_>,
+    drive: DriveId,
+    incarnation: u32,
+    run: u64,
+) -> Result<ControlReply, MachineError> {
+    let key = [&[DRIVES], &drive.get().to_be_bytes()[..]].concat();
+    let present = SeenDrive { incarnation, run, stale: false };
+    match changes.record::<SeenDrive>("drive", &key)? {
+        None if drives_are_full(changes)? => return Ok(ControlReply::Full),
+        None => changes.put(key, &present),
+        Some(seen) if seen == present => {}
+        Some(seen) if !seen.stale && incarnation > seen.incarnation => changes.put(key, &present),
+        Some(seen) => {
+            if !seen.stale {
+                changes.put(key, &SeenDrive { stale: true, ..seen });
+            }
+            return Ok(ControlReply::DriveStale { seen: seen.incarnation });
+        }
+    }
+    Ok(ControlReply::Done)
+}
+
+/// Drives that are gone for good stay: there is room for a few times as many as a cluster can have.
+fn drives_are_full(view: &impl View) -> Result<bool, MachineError> {
+    Ok(view.range(&[DRIVES], &[DRIVES + 1], DRIVES_SEEN_MAX)?.len() >= DRIVES_SEEN_MAX)
 }
 
 pub(crate) fn query(view: &impl View, query: &ControlQuery) -> Result<ControlAnswer, MachineError> {
@@ -176,6 +215,9 @@ pub(crate) fn apply(
             BucketState::Open => None,
         }),
         ControlCommand::Enrol { node, nonce } => enrol(changes, node, nonce),
+        ControlCommand::AdmitDrive { drive, incarnation, run } => {
+            admit_drive(changes, drive, incarnation, run)
+        }
         ControlCommand::RemoveBucket { bucket, round } => {
             let Some(record) = by_id(changes, bucket)? else { return Ok(ControlReply::NoSuchBucket) };
             match record.state {

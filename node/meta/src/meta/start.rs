@@ -172,6 +172,7 @@ impl Meta {
             | ControlReply::Bucket { .. }
             | ControlReply::NoSuchBucket
             | ControlReply::Enrolled { .. }
+            | ControlReply::DriveStale { .. }
             | ControlReply::Full => Ok(()),
         }
     }

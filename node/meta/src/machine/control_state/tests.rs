@@ -4,7 +4,7 @@ use super::{apply, query};
 use crate::control::{BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply};
 use crate::kv::{MemoryKv, MemoryMedia, OrderedKv};
 use crate::machine::view::Changes;
-use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, NodeId, WallTime};
+use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, DriveId, NodeId, WallTime};
 
 struct Control {
     kv: MemoryKv,
@@ -119,4 +119,21 @@ fn an_incarnation_is_given_once_for_each_nonce_and_never_twice() {
     assert_eq!(enrol(3, 500), 101, "who is known goes on");
     let beyond = ControlCommand::Enrol { node: NodeId::new(1 << 40), nonce: 1 };
     assert_eq!(control.apply(beyond), ControlReply::Full);
+}
+
+#[test]
+fn a_drive_that_comes_back_old_is_refused_for_good() {
+    let control = Control::new();
+    let admit = |incarnation, run| {
+        control.apply(ControlCommand::AdmitDrive { drive: DriveId::new(7), incarnation, run })
+    };
+    assert_eq!(admit(5, 1), ControlReply::Done, "a new one, whatever it went through before");
+    assert_eq!(admit(5, 1), ControlReply::Done, "asked again");
+    assert_eq!(admit(6, 1), ControlReply::Done, "raised in between");
+    assert_eq!(admit(7, 2), ControlReply::Done, "opened again");
+    // An image from the time of incarnation 6, opened: raised to 7, by another run.
+    assert_eq!(admit(7, 3), ControlReply::DriveStale { seen: 7 });
+    assert_eq!(admit(8, 4), ControlReply::DriveStale { seen: 7 }, "overtaking does not help");
+    let other = ControlCommand::AdmitDrive { drive: DriveId::new(8), incarnation: 1, run: 4 };
+    assert_eq!(control.apply(other), ControlReply::Done);
 }
