@@ -33,6 +33,8 @@ struct Media {
     fail_sync: bool,
     /// Syncs that still go well before the power fails.
     off_after: Option<u64>,
+    /// It failed.
+    off: bool,
     /// Batches in the map.
     batches: u64,
     /// What stands for the ledger's file; `None` where there never was one, or it is gone.
@@ -57,8 +59,14 @@ impl MemoryMedia {
     /// The power fails: a prefix of the batches since the last sync stays, how long is drawn from `seed`; the rest is gone.
     /// Stores on this media fail from now on.
     pub fn power_cut(&self, seed: u64) {
+        let under_way = self.unsynced_count() as u64;
+        self.power_cut_keeping((mix(seed) % (under_way + 1)) as usize);
+    }
+
+    /// The power fails, and of the batches since the last sync this many stay.
+    pub fn power_cut_keeping(&self, keep: usize) {
         let mut media = self.lock();
-        let keep = (mix(seed) % (media.unsynced.len() as u64 + 1)) as usize;
+        let keep = keep.min(media.unsynced.len());
         let lost = media.unsynced.split_off(keep);
         media.undo(lost);
         media.settle();
@@ -113,7 +121,7 @@ impl MemoryMedia {
 
     /// Whether that came to pass.
     pub fn is_off(&self) -> bool {
-        self.lock().off_after == Some(0)
+        self.lock().off
     }
 
     /// Takes synced batches back, one by one, until `enough` says so of what is left (or none can be taken back any more).
@@ -131,6 +139,15 @@ impl MemoryMedia {
         let copy = Self::new();
         copy.restore(self);
         copy
+    }
+
+    /// A copy of all that is on the media, on its way there, or could be rolled back.
+    pub fn copied_with_unsynced(&self) -> Self {
+        let media = self.lock();
+        let (map, unsynced, synced) = (Arc::clone(&media.map), media.unsynced.clone(), media.synced.clone());
+        let (batches, ledger) = (media.batches, media.ledger.clone());
+        let copy = Media { map, unsynced, synced, batches, ledger, ..Media::default() };
+        Self { inner: Arc::new(Mutex::new(copy)) }
     }
 
     /// All of this is replaced by what is on `other`, ledger included. Stores on this media fail from now on.
@@ -246,7 +263,7 @@ impl MemoryKv {
     pub fn on(media: &MemoryMedia) -> Self {
         let mut inner = media.lock();
         inner.session += 1;
-        if inner.off_after == Some(0) {
+        if std::mem::take(&mut inner.off) {
             inner.off_after = None;
         }
         let session = inner.session;
@@ -327,6 +344,7 @@ impl OrderedKv for MemoryKv {
     fn sync(&self) -> Result<(), KvError> {
         let mut media = self.lock("sync")?;
         let off = media.off_after == Some(0);
+        media.off |= off;
         media.off_after = media.off_after.map(|left| left.saturating_sub(1));
         if media.fail_sync || off {
             media.fail_sync = false;

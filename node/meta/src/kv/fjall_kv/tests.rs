@@ -404,3 +404,45 @@ fn numbers_are_forgotten_once_their_journal_is_gone() {
     drop(kv);
     assert!(whole_or_lost(directory.path(), 12, "with a floor"));
 }
+
+/// `cargo test -p strongroom-meta what_the_ledger_costs -- --ignored --nocapture`, in a directory on the medium to be measured (`TMPDIR`).
+#[test]
+#[ignore = "a measurement, for people"]
+fn what_the_ledger_costs() {
+    let directory = tempfile::tempdir().unwrap();
+    let kv = open(directory.path());
+    let store = kv.store("test").unwrap();
+    let value = Bytes::from(vec![7; 300]);
+    let mut number = 0u64;
+    let mut one = |batches: u32, ledger: bool| {
+        for _ in 0..batches {
+            number += 1;
+            let mut batch = Batch::default();
+            batch.put(number.to_be_bytes().to_vec(), value.clone());
+            kv.apply(batch).unwrap();
+        }
+        let begun = std::time::Instant::now();
+        match ledger {
+            true => kv.sync().unwrap(),
+            false => store.database.persist(fjall::PersistMode::SyncAll).unwrap(),
+        }
+        begun.elapsed()
+    };
+    for batches in [1, 8, 64] {
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for round in 0..400 {
+            for ledger in [round % 2 == 0, round % 2 == 1] {
+                let took = one(batches, ledger);
+                if ledger { with.push(took) } else { without.push(took) }
+            }
+        }
+        for (name, mut times) in [("without", without), ("with", with)] {
+            times.sort();
+            let (median, late) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+            let rate = f64::from(batches) / median.as_secs_f64();
+            println!(
+                "{batches:3} batches a sync, {name:7} the ledger: median {median:?}, p99 {late:?}, {rate:.0} batches/s"
+            );
+        }
+    }
+}

@@ -17,6 +17,8 @@ use openraft::testing::{StoreBuilder, Suite, log_id};
 use std::sync::Arc;
 use strongroom_types::{BucketClass, BucketId, Condition, GroupId, NodeId, ObjectKey};
 
+mod crash;
+
 const GROUP: Option<GroupId> = Some(GroupId::new(0));
 
 fn stores(kv: Arc<dyn OrderedKv>) -> (LogStore, StateMachine) {
