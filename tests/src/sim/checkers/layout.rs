@@ -177,13 +177,6 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
         let (mut whole, mut once_whole) = (FragmentSet::EMPTY, FragmentSet::EMPTY);
         for (index, holder) in record.holders.iter().enumerate() {
             let fragment = FragmentIndex::new(u8::try_from(index).expect("a profile has few fragments"));
-            if sealed.missing >> index & 1 == 1 {
-                // It may be for the harm that it was not whole at the seal.
-                if facts.harmed.contains(&holder.node) {
-                    once_whole.insert(fragment);
-                }
-                continue;
-            }
             let reports = facts
                 .fragments
                 .iter()
@@ -193,6 +186,15 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
                     && usize::from(report.address.fragment.get()) == index
                     && report.address.generation == record.generation
             });
+            if sealed.missing >> index & 1 == 1 {
+                // It was silent at the seal and may have all rows; or it is for the harm that it was not whole.
+                let has_all = record.profile.is_copies()
+                    && report.is_some_and(|report| report.len_bytes >= sealed.len_bytes);
+                if has_all || facts.harmed.contains(&holder.node) {
+                    once_whole.insert(fragment);
+                }
+                continue;
+            }
             match report {
                 Some(report) if is_whole(report, record.profile, sealed.len_bytes, record.epoch) => {
                     whole.insert(fragment);
@@ -227,13 +229,15 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
 }
 
 fn is_whole(report: &FragmentReport, profile: Profile, len_bytes: u32, epoch: Epoch) -> bool {
-    let expected = if profile.is_copies() {
-        u64::from(len_bytes)
+    let block = u64::from(strongroom_types::units::BLOCK_LEN_BYTES);
+    let slice = u64::from(len_bytes).div_ceil(u64::from(profile.data_count())).next_multiple_of(block);
+    let has_all = if profile.is_copies() {
+        // One that was not told the agreed length may have more; until it is made cold, or told.
+        report.len_bytes >= len_bytes
     } else {
-        let block = u64::from(strongroom_types::units::BLOCK_LEN_BYTES);
-        u64::from(len_bytes).div_ceil(u64::from(profile.data_count())).next_multiple_of(block)
+        u64::from(report.len_bytes) == slice
     };
-    report.sealed && report.epoch >= epoch && u64::from(report.len_bytes) == expected
+    report.sealed && report.epoch >= epoch && has_all
 }
 
 /// Space: what no slab accounts for must be given back, if not at once.

@@ -2,8 +2,8 @@
 //! once where a node says that it freed something.
 //!
 //! - Raft: a term of a group has one leader; within a life of a node its term and what it has applied never go back.
-//! - **I3** What a holder has of a copy only grows until a seal mark is on it, also over restarts and power cuts; its epoch never goes
-//!   back; a seal mark that is there stays.
+//! - **I3** What a holder has of a copy only grows until a seal mark is on it, also over restarts and power cuts; within a life its epoch
+//!   never goes back, and a seal mark that is there stays.
 //! - **I6** A fragment that is gone was superseded: the slab table, asked at that moment, does not name it any more.
 //! - **I12** The tasks of a node and its alarms are bounded.
 //!
@@ -65,7 +65,7 @@ pub type Told = (&'static str, String);
 pub struct Watch {
     leaders: BTreeMap<(String, u64), NodeId>,
     terms: BTreeMap<(NodeId, String), (u64, u64, u64)>,
-    fragments: BTreeMap<NodeId, BTreeMap<FragmentKey, FragmentReport>>,
+    fragments: BTreeMap<NodeId, (u64, BTreeMap<FragmentKey, FragmentReport>)>,
     alarms: BTreeSet<(NodeId, String)>,
     violations: Vec<Violation>,
     looks: u64,
@@ -104,7 +104,7 @@ impl Watch {
         if tasks > TASKS_PER_NODE_MAX {
             self.found(BOUNDED, format!("{node} has {tasks} tasks"));
         }
-        let gone = self.look_at_fragments(node, harm.media, &glimpse.fragments, &mut told);
+        let gone = self.look_at_fragments(node, life, harm.media, &glimpse.fragments, &mut told);
         (told, gone)
     }
 
@@ -183,13 +183,14 @@ impl Watch {
     fn look_at_fragments(
         &mut self,
         node: NodeId,
+        life: u64,
         harmed: bool,
         reports: &[FragmentReport],
         told: &mut Vec<Told>,
     ) -> Vec<FragmentReport> {
         let now: BTreeMap<FragmentKey, FragmentReport> =
             reports.iter().map(|report| (key_of(&report.address), *report)).collect();
-        let before = self.fragments.insert(node, now.clone()).unwrap_or_default();
+        let (before_life, before) = self.fragments.insert(node, (life, now.clone())).unwrap_or_default();
         let mut gone = Vec::new();
         for (key, report) in &now {
             let FragmentReport { address, profile, .. } = report;
@@ -204,7 +205,7 @@ impl Watch {
                             format!("{place}: {what} {} B, {}", report.len_bytes, report.epoch),
                         ));
                     }
-                    if !harmed && let Some(wrong) = shrunk(old, report) {
+                    if !harmed && let Some(wrong) = shrunk(old, report, before_life == life) {
                         self.found(GROWS, format!("{place}: {wrong}: {old:?}, then {report:?}"));
                     }
                 }
@@ -224,20 +225,21 @@ impl Watch {
 }
 
 /// What went back between two reports of a fragment, if anything.
-fn shrunk(old: &FragmentReport, new: &FragmentReport) -> Option<&'static str> {
+fn shrunk(old: &FragmentReport, new: &FragmentReport, same_life: bool) -> Option<&'static str> {
     if !old.profile.is_copies() {
         // One that is not finished may be begun again.
         return (old.sealed && (!new.sealed || new.epoch < old.epoch))
             .then_some("it is not finished any more");
     }
-    if new.epoch < old.epoch {
+    // A mark is in force before it is on media; it is answered after. So one that a kill took may not have been answered.
+    if same_life && new.epoch < old.epoch {
         return Some("its epoch went back");
     }
-    if old.sealed && !new.sealed {
+    if same_life && old.sealed && !new.sealed {
         return Some("its seal mark is gone");
     }
     // A seal cuts it to the agreed length.
-    (!new.sealed && new.len_bytes < old.len_bytes).then_some("rows are gone")
+    (!old.sealed && !new.sealed && new.len_bytes < old.len_bytes).then_some("rows are gone")
 }
 
 #[cfg(test)]
