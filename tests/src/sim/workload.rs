@@ -46,7 +46,16 @@ struct Inner {
     doors: Mutex<BTreeMap<NodeId, Entrance>>,
     found: Mutex<Found>,
     /// What drives are remembered to have been.
-    images: Mutex<BTreeMap<(NodeId, usize), MemoryImage>>,
+    images: Mutex<BTreeMap<(NodeId, usize), Remembered>>,
+    /// The present or last life of each node.
+    lives: Mutex<BTreeMap<NodeId, u64>>,
+    /// Drives that came back as they were in an earlier life of their node: the node tells, and only reads them.
+    stale: Mutex<BTreeSet<(NodeId, usize)>>,
+}
+
+struct Remembered {
+    image: MemoryImage,
+    life: u64,
 }
 
 /// What nodes said or showed, over all their lives.
@@ -82,6 +91,8 @@ impl Cluster {
                 doors: Mutex::default(),
                 found: Mutex::default(),
                 images: Mutex::default(),
+                lives: Mutex::default(),
+                stale: Mutex::default(),
             }),
         }
     }
@@ -126,6 +137,7 @@ impl Cluster {
             return;
         }
         let boot = world.boot(node);
+        lock(&self.inner.lives).insert(node, boot.life);
         let spawn: Arc<dyn Spawn> = boot.spawn;
         let parts = NodeParts {
             env: boot.env,
@@ -200,20 +212,27 @@ impl Cluster {
                     drive.plan.set_weather(weather);
                 }
             }
-            Event::Erase(node, drive) => self.change_media(node, drive, |drive| {
-                drive.media.erase();
-                "is replaced by an empty one"
-            }),
+            Event::Erase(node, drive) => {
+                lock(&self.inner.stale).remove(&(node, drive));
+                self.change_media(node, drive, |drive| {
+                    drive.media.erase();
+                    "is replaced by an empty one"
+                });
+            }
             Event::Remember(node, drive) => {
                 if let Some(found) = world.drives(node).get(drive) {
-                    self.images().insert((node, drive), found.media.image());
+                    let remembered = Remembered { image: found.media.image(), life: self.life(node) };
+                    lock(&self.inner.images).insert((node, drive), remembered);
                 }
             }
             Event::Revert(node, drive) => {
-                let image = self.images().remove(&(node, drive));
-                self.change_media(node, drive, |drive| match &image {
-                    Some(image) => {
-                        drive.media.restore(image);
+                let remembered = lock(&self.inner.images).remove(&(node, drive));
+                if remembered.as_ref().is_some_and(|remembered| remembered.life != self.life(node)) {
+                    lock(&self.inner.stale).insert((node, drive));
+                }
+                self.change_media(node, drive, |drive| match &remembered {
+                    Some(remembered) => {
+                        drive.media.restore(&remembered.image);
                         "is as it once was"
                     }
                     None => "was never remembered",
@@ -291,12 +310,16 @@ impl Cluster {
             if self.found().harmed.contains(&node) {
                 self.kill(node, End::Crash);
             }
+            // One that is known to be old is replaced by a new one.
+            let stale: Vec<_> =
+                lock(&self.inner.stale).iter().copied().filter(|(of, _)| *of == node).collect();
+            stale.into_iter().for_each(|(node, drive)| self.happen(Event::Erase(node, drive)));
             self.happen(Event::Boot(node));
         }
     }
 
-    fn images(&self) -> MutexGuard<'_, BTreeMap<(NodeId, usize), MemoryImage>> {
-        self.inner.images.lock().unwrap_or_else(PoisonError::into_inner)
+    fn life(&self, node: NodeId) -> u64 {
+        lock(&self.inner.lives).get(&node).copied().unwrap_or(0)
     }
 
     /// Nodes whose media were harmed until now.
@@ -539,4 +562,8 @@ impl Clients {
         }
         Ok(())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
