@@ -20,6 +20,6 @@ pub const CALLS_PER_PEER_MAX: usize = strongroom_env::limits::CALLS_PER_PEER_MAX
 pub const DIAL_PATIENCE: Duration = strongroom_env::limits::DIAL_PATIENCE;
 /// Requests of one node that wait for another whose process stands still, as many as it may have under way in production.
 pub const REQUESTS_PER_PEER_MAX: usize = strongroom_env::limits::REQUESTS_PER_PEER_MAX;
-/// Tasks of one node at once. A busy one has some hundreds: a request or two for each call that a peer may have in flight, and a few for each
-/// group, drive, slab and client.
-pub const TASKS_PER_NODE_MAX: usize = 4 * CALLS_PER_PEER_MAX;
+/// Tasks of one node at once. A busy one has some hundreds; one that stands still has, besides, a task for each request that its kernel has taken:
+/// so many from each of up to eight peers.
+pub const TASKS_PER_NODE_MAX: usize = 8 * REQUESTS_PER_PEER_MAX;
