@@ -4,6 +4,19 @@
 //! over its index and body, and reads check that indexes follow each other without a hole; what does not match is an error that
 //! ends this node's life under its Raft id (see `damage`). It is never dropped and never truncated: that would be to forget what
 //! was acknowledged. The peers have it, and give it to the node under its next id.
+//!
+//! **What openraft 0.9.25 does with this** (read in its source; the tests' network checks it at every message):
+//! - A former leader goes on in its old term when it starts again with its committed vote (`engine_impl.rs`, `startup`). So if an
+//!   entry of its own were lost that a follower had got, it would put another one in its place under the same log id, and nobody
+//!   would see the difference. It cannot be: `RaftCore` awaits the flush of an append (`raft_core.rs`, `append_to_log`) before it runs the
+//!   command that replicates it, commands run in order, and the range that replication reads ends at what the engine knew then.
+//!   A vote is saved, and awaited, before it is asked for or granted.
+//! - `debug_assert`s stop a leader whose follower lost entries that it had acknowledged; in what is shipped they are not there. That a
+//!   store which lost anything never comes back under its old id is this crate's to ensure (`kv`, `meta::join`).
+//! - `initialize` is refused once a vote was given, so a group whose only initialised voter is lost could never be started. Founding members
+//!   therefore write the first entry themselves (`seed`).
+//! - `change_membership` goes through a joint membership in two proposals; a leader that ends between them leaves it joint, and the same
+//!   call with the last set of voters finishes it (`meta::voters`).
 
 use crate::codec::{self, GroupKeys};
 use crate::damage::Damage;

@@ -46,7 +46,7 @@ id!(
     ZoneId(u8), "zone-", "{}"
 );
 id!(
-    /// A node. Also its Raft id: never given to another node, nor to the same one after it lost its state.
+    /// A node; never given to another one. What Raft knows it by is this and which life of its state it is (`strongroom_meta::RaftId`).
     NodeId(u64), "node-", "{}"
 );
 id!(

@@ -12,16 +12,16 @@
 //! least what the ledger says. Numbers are removed, and the floor raised, once the journals that held them are gone, since then
 //! their batches are in tables, whose blocks have checksums.
 //!
-//! **Order of writes.** `sync` flushes the journal, writes the ledger, flushes it, then returns. So the ledger never asks for
-//! more than was flushed, and nobody was promised more than it asks for. A new store: ledger (0 batches), then the store with its
-//! id as batch 1, then ledger (1). While the ledger says 0, the store may be thrown away and made again.
+//! **Order of writes.** `sync` flushes journal and ledger side by side and returns when both are done; what the ledger asks for beyond
+//! the journal, it has itself (see there). So nobody was promised more than it asks for. A new store: ledger (0 batches), then
+//! the store, then the store's id as batch 1. While the ledger says 0, the store may be thrown away and made again.
 //!
 //! **What it does not see.** The whole directory, ledger and all, replaced by an older copy of itself: no witness on the same
 //! medium can. A state directory must never be restored from a copy; the cluster makes a new one.
 
 mod journal;
 
-use super::ledger::{Entry, Ledger, sync_directory};
+use super::ledger::{self, Entry, Ledger, sync_directory};
 use super::{Batch, Integrity, KvError, KvErrorKind, KvSnapshot, Loss, OrderedKv};
 use bytes::Bytes;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
@@ -109,8 +109,8 @@ struct Store {
 }
 
 /// The numbers of batches.
-#[derive(Clone, Copy, Debug)]
 struct Numbers {
+    copied: Copied,
     /// The last one given.
     last: u64,
     /// Up to this one they were removed.
@@ -121,6 +121,27 @@ struct Numbers {
     mark: Option<(u64, u64)>,
     /// When to look at the journals again.
     look_at: u64,
+}
+
+/// What was applied since the last sync, for the ledger.
+#[derive(Default)]
+struct Copied {
+    bytes: Vec<u8>,
+    /// Whether it would be too long, and so is not whole.
+    too_long: bool,
+}
+
+impl Copied {
+    fn push(&mut self, changes: &[(Vec<u8>, Option<Bytes>)]) {
+        let len_bytes: usize =
+            changes.iter().map(|(key, value)| 8 + key.len() + value.as_ref().map_or(0, Bytes::len)).sum();
+        self.too_long |= self.bytes.len() + 4 + len_bytes > ledger::COPY_LEN_BYTES_MAX;
+        if self.too_long {
+            self.bytes.clear();
+        } else {
+            ledger::push(&mut self.bytes, changes);
+        }
+    }
 }
 
 /// A sync failed before; the process must end and read back what is there.
@@ -225,10 +246,7 @@ impl FjallKv {
         if found.older {
             return Err(OpenError::Older);
         }
-        let mut ledger = Ledger::open(directory).map_err(io_error("reading the ledger"))?;
-        if let Some(ledger) = &mut ledger {
-            ledger.refresh().map_err(io_error("writing the ledger"))?;
-        }
+        let ledger = Ledger::open(directory).map_err(io_error("reading the ledger"))?;
         let entry = ledger.as_ref().map(|ledger| ledger.entry().clone());
         let this = Self {
             directory: directory.to_owned(),
@@ -279,11 +297,16 @@ impl FjallKv {
             }
             Err(error) => return Err(error.into()),
         };
-        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(store));
         if integrity == Integrity::Whole {
-            // What is there beyond the ledger is there for good before anybody reads it.
-            self.sync()?;
+            // What is there beyond the ledger, or comes from it, is there for good before anybody reads it.
+            store.database.persist(PersistMode::SyncAll).map_err(error("sync"))?;
+            let mut numbers = lock(&store.numbers);
+            numbers.copied = Copied::default();
+            if let Some(ledger) = lock(&self.ledger).as_mut() {
+                ledger.refresh(numbers.last).map_err(io_error("writing the ledger"))?;
+            }
         }
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(store));
         Ok(integrity)
     }
 
@@ -338,15 +361,31 @@ impl FjallKv {
     fn sync_store(&self, store: &Store) -> Result<(), KvError> {
         let mut ledger = lock(&self.ledger);
         let ledger = ledger.as_mut().ok_or_else(|| failed("sync", NotOpen))?;
-        let last = lock(&store.numbers).last;
-        let before = ledger.entry().clone();
-        if before.synced >= last {
+        let before = ledger.entry().synced;
+        let (last, copied) = {
+            let mut numbers = lock(&store.numbers);
+            (numbers.last, std::mem::take(&mut numbers.copied))
+        };
+        if before >= last {
             return Ok(());
         }
-        store.database.persist(PersistMode::SyncAll).map_err(error("sync"))?;
-        ledger
-            .write(Entry { synced: last, ..before })
-            .map_err(|source| failed("writing the ledger", source))?;
+        let (id, condemned) = (ledger.entry().store, ledger.entry().condemned.clone());
+        let persist = || store.database.persist(PersistMode::SyncAll).map_err(error("sync"));
+        let written = |source| failed("writing the ledger", source);
+        if copied.too_long {
+            persist()?;
+            let entry = Entry { store: id, synced: last, before: last, copy: Vec::new(), condemned };
+            ledger.write(entry).map_err(written)?;
+        } else {
+            let entry = Entry { store: id, synced: last, before, copy: copied.bytes, condemned };
+            std::thread::scope(|scope| {
+                let beside = scope.spawn(|| ledger.write(entry));
+                let persisted = persist();
+                let ledger = beside.join().expect("writing a file does not panic");
+                persisted?;
+                ledger.map_err(written)
+            })?;
+        }
         store.look_at_journals(last).map_err(|source| failed("reading the state directory", source))
     }
 }
@@ -382,7 +421,8 @@ impl Store {
         let keyspace = database
             .keyspace(Self::KEYSPACE, KeyspaceCreateOptions::default)
             .map_err(error("opening the keyspace"))?;
-        let numbers = Numbers { last: 0, floor: 0, in_tables: 0, mark: None, look_at: 0 };
+        let copied = Copied::default();
+        let numbers = Numbers { copied, last: 0, floor: 0, in_tables: 0, mark: None, look_at: 0 };
         Ok(Self { database, keyspace, path: path.to_owned(), numbers: Mutex::new(numbers) })
     }
 
@@ -433,13 +473,30 @@ impl Store {
             }
             start = number_key(last + 1);
         }
+        *lock(&self.numbers) =
+            Numbers { copied: Copied::default(), last, floor, in_tables: floor, mark: None, look_at: last };
         if last < entry.synced {
-            return Ok(Integrity::Lost(Loss::Behind { recorded: entry.synced, found: last }));
+            let behind = Integrity::Lost(Loss::Behind { recorded: entry.synced, found: last });
+            if last < entry.before {
+                return Ok(behind);
+            }
+            let Some(copied) = ledger::batches(&entry.copy) else { return Ok(behind) };
+            if copied.len() as u64 != entry.synced - entry.before {
+                return Ok(behind);
+            }
+            tracing::warn!(last, synced = entry.synced, "the journal's end comes from the ledger");
+            let known = usize::try_from(last - entry.before).expect("no more than were counted");
+            for batch in copied.into_iter().skip(known) {
+                self.apply(batch)?;
+            }
         }
+        let id = match id {
+            Some(id) => Some(id),
+            None => self.keyspace.get(own_key(b'i')).map_err(error("reading the store's id"))?,
+        };
         if id.as_deref() != Some(&entry.store.to_be_bytes()[..]) {
             return Ok(Integrity::Lost(Loss::OtherStore));
         }
-        *lock(&self.numbers) = Numbers { last, floor, in_tables: floor, mark: None, look_at: last };
         Ok(Integrity::Whole)
     }
 
@@ -468,11 +525,12 @@ impl Store {
         // fjall gives all changes of a batch one sequence number, so two changes of one key would be undefined.
         let mut last: std::collections::BTreeMap<Vec<u8>, Option<Bytes>> = std::collections::BTreeMap::new();
         last.extend(batch.changes);
+        let changes: Vec<(Vec<u8>, Option<Bytes>)> = last.into_iter().collect();
         let mut write = self.database.batch();
-        for (key, value) in last {
+        for (key, value) in &changes {
             match value {
-                Some(value) => write.insert(&self.keyspace, key, &value[..]),
-                None => write.remove(&self.keyspace, key),
+                Some(value) => write.insert(&self.keyspace, &key[..], &value[..]),
+                None => write.remove(&self.keyspace, &key[..]),
             }
         }
         // Held until it is in the journal, so that numbers lie there in order.
@@ -488,6 +546,7 @@ impl Store {
         }
         write.commit().map_err(error("apply"))?;
         (numbers.last, numbers.floor) = (number, floor);
+        numbers.copied.push(&changes);
         Ok(())
     }
 }
@@ -580,7 +639,9 @@ impl OrderedKv for FjallKv {
     fn condemn(&self, reason: &str) -> Result<(), KvError> {
         let mut ledger = lock(&self.ledger);
         let Some(ledger) = ledger.as_mut() else { return Ok(()) };
-        let entry = Entry { condemned: Some(reason.to_owned()), ..ledger.entry().clone() };
+        let (store, synced) = (ledger.entry().store, ledger.entry().synced);
+        let condemned = Some(reason.to_owned());
+        let entry = Entry { store, synced, before: synced, copy: Vec::new(), condemned };
         ledger.write(entry).map_err(|source| failed("writing the ledger", source))
     }
 

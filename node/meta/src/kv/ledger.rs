@@ -1,26 +1,37 @@
-//! The ledger: a small file beside the store that says how much of it was ever reported as synced.
+//! The ledger: a small file beside the store that says how much of it was ever reported as synced, and has a copy of what the last sync
+//! added.
 //!
 //! ```text
-//! file = slot 0, slot 1: 4096 bytes each, written in turn; the readable one with the higher sequence counts
-//! slot, 512 bytes in one write, the rest zero; integers little endian
+//! file = slot 0, slot 1: written in turn; the readable one with the higher sequence counts
+//! slot = 512 bytes, then the copy; 4096 bytes + 256 KiB are kept for each. Integers little endian
 //!   0  8  magic "SRLEDGER"
 //!   8  2  version 1
 //!  10  2  flags: 1 = the store was found damaged
-//!  12  4  CRC32C of the 512 bytes with this field zero
+//!  12  4  CRC32C of the 512 bytes with this field zero, and of the copy
 //!  16  8  sequence: counts the writes of this file
 //!  24 16  the store's id, drawn when it was made; also in the store and in its directory's name
-//!  40  8  batches that were synced
-//!  48  2  bytes of what was found damaged, at most 256
-//!  50  .  what was found, UTF-8
+//!  40  8  batches that are synced with this sync
+//!  48  8  batches that were synced before it: the copy has those in between, in order
+//!  56  4  bytes of the copy
+//!  60  2  bytes of what was found damaged, at most 256
+//!  62  .  what was found, UTF-8; zeros to 512
+//! copy = batches, each: count of changes u32, then each: key length u32, key, value length u32 (0xffffffff: removed), value
 //! ```
 //!
-//! **Why two slots.** A write that power cuts short harms the slot it went to only; its sync was not reported yet, so the other
-//! slot is true. Where the newer slot rots, the older one is one sync behind: the store has all that it asks for, and both are
-//! written again at once. Only rot of that slot *and* a loss of exactly the last sync's batches, both between two starts, go
-//! unseen.
+//! **One flush, not two.** The store's journal and the ledger are flushed at the same time, and a sync is reported when both are done. So power
+//! may fail with either of them on the media. The journal alone: it has more than the ledger asks for, which is well. The ledger alone:
+//! it asks for what the journal has not, and has it itself; it is put into the store again. It does not matter that this was never
+//! reported: what was under way may survive. (Written one after the other, as a mere number, the ledger would need no copy; that measured
+//! twice the time for each sync.) A sync whose copy would be too long writes the ledger after the journal, without one.
+//!
+//! **Why two slots.** A write that power cuts short harms the slot it went to only, and its sync was not reported yet; the other slot is
+//! true. Where the newer slot rots, the older one is one sync behind. Only rot of that slot *and* a loss of just the last sync's batches,
+//! both between two starts, go unseen.
 //!
 //! **Why not in the store.** What is cut from the end of the journal takes its own proof with it.
 
+use super::Batch;
+use bytes::{BufMut, Bytes};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -30,21 +41,29 @@ const MAGIC: &[u8; 8] = b"SRLEDGER";
 const VERSION: u16 = 1;
 const CONDEMNED: u16 = 1;
 const CRC: std::ops::Range<usize> = 12..16;
-const REASON: usize = 50;
+const REASON: usize = 62;
 /// Bytes of one write: what every drive writes whole or not at all.
 const ENTRY_LEN_BYTES: usize = 512;
-/// From one slot to the next: a file system's block, so that no write touches both.
-const SLOT_LEN_BYTES: u64 = 4096;
+/// Bytes of a copy at most: many commits; a sync with more takes its time anyway.
+pub(super) const COPY_LEN_BYTES_MAX: usize = 256 << 10;
+/// From one slot to the next: whole blocks of a file system, so that no write touches both.
+const SLOT_LEN_BYTES: u64 = 4096 + COPY_LEN_BYTES_MAX as u64;
+const REMOVED: u32 = u32::MAX;
 const REASON_LEN_BYTES_MAX: usize = 256;
 const _: () = assert!(REASON + REASON_LEN_BYTES_MAX <= ENTRY_LEN_BYTES);
+const _: () = assert!(ENTRY_LEN_BYTES + COPY_LEN_BYTES_MAX <= SLOT_LEN_BYTES as usize);
 
 /// What a slot says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// The store.
     pub(super) store: u128,
-    /// Batches of it that were synced.
+    /// Batches of it that are synced.
     pub(super) synced: u64,
+    /// Batches that were before; the copy has the others.
+    pub(super) before: u64,
+    /// See the module.
+    pub(super) copy: Vec<u8>,
     /// What was found damaged.
     pub(super) condemned: Option<String>,
 }
@@ -56,22 +75,71 @@ pub(super) struct Ledger {
     entry: Entry,
 }
 
-fn encode(sequence: u64, entry: &Entry) -> [u8; ENTRY_LEN_BYTES] {
-    let mut bytes = [0; ENTRY_LEN_BYTES];
+/// Adds a batch to a copy.
+pub(super) fn push(copy: &mut Vec<u8>, changes: &[(Vec<u8>, Option<Bytes>)]) {
+    let len = |len: usize| u32::try_from(len).expect("batches are far below 4 GiB");
+    copy.put_u32_le(len(changes.len()));
+    for (key, value) in changes {
+        copy.put_u32_le(len(key.len()));
+        copy.put_slice(key);
+        match value {
+            Some(value) => {
+                copy.put_u32_le(len(value.len()));
+                copy.put_slice(value);
+            }
+            None => copy.put_u32_le(REMOVED),
+        }
+    }
+}
+
+/// The batches of a copy; `None` where it is not one.
+pub(super) fn batches(copy: &[u8]) -> Option<Vec<Batch>> {
+    fn number(copy: &mut &[u8]) -> Option<u32> {
+        let (number, rest) = copy.split_first_chunk()?;
+        *copy = rest;
+        Some(u32::from_le_bytes(*number))
+    }
+    fn bytes<'copy>(copy: &mut &'copy [u8], len: u32) -> Option<&'copy [u8]> {
+        let (bytes, rest) = copy.split_at_checked(usize::try_from(len).ok()?)?;
+        *copy = rest;
+        Some(bytes)
+    }
+    let (mut copy, mut found) = (copy, Vec::new());
+    while !copy.is_empty() {
+        let mut batch = Batch::default();
+        for _ in 0..number(&mut copy)? {
+            let len = number(&mut copy)?;
+            let key = bytes(&mut copy, len)?.to_vec();
+            match number(&mut copy)? {
+                REMOVED => batch.remove(key),
+                len => batch.put(key, Bytes::copy_from_slice(bytes(&mut copy, len)?)),
+            }
+        }
+        found.push(batch);
+    }
+    Some(found)
+}
+
+fn encode(sequence: u64, entry: &Entry) -> Vec<u8> {
+    let mut bytes = vec![0; ENTRY_LEN_BYTES];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
     bytes[16..24].copy_from_slice(&sequence.to_le_bytes());
     bytes[24..40].copy_from_slice(&entry.store.to_le_bytes());
     bytes[40..48].copy_from_slice(&entry.synced.to_le_bytes());
+    bytes[48..56].copy_from_slice(&entry.before.to_le_bytes());
+    let copy_len = u32::try_from(entry.copy.len()).expect("bounded by COPY_LEN_BYTES_MAX");
+    bytes[56..60].copy_from_slice(&copy_len.to_le_bytes());
     if let Some(reason) = &entry.condemned {
         let reason = &reason.as_bytes()[..reason.floor_char_boundary(REASON_LEN_BYTES_MAX)];
         bytes[10..12].copy_from_slice(&CONDEMNED.to_le_bytes());
         let len = u16::try_from(reason.len()).expect("bounded above");
-        bytes[48..REASON].copy_from_slice(&len.to_le_bytes());
+        bytes[60..REASON].copy_from_slice(&len.to_le_bytes());
         bytes[REASON..REASON + reason.len()].copy_from_slice(reason);
     }
-    let crc = crc32c::crc32c(&bytes);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), &entry.copy);
     bytes[CRC].copy_from_slice(&crc.to_le_bytes());
+    bytes.extend_from_slice(&entry.copy);
     bytes
 }
 
@@ -79,23 +147,31 @@ fn field<const LEN: usize>(bytes: &[u8; ENTRY_LEN_BYTES], at: usize) -> [u8; LEN
     std::array::from_fn(|index| bytes[at + index])
 }
 
-fn decode(bytes: &[u8; ENTRY_LEN_BYTES]) -> Option<(u64, Entry)> {
+/// Bytes of the copy that a slot which begins like this has.
+fn copy_len_bytes(bytes: &[u8; ENTRY_LEN_BYTES]) -> usize {
+    let len = u32::from_le_bytes(field(bytes, 56));
+    usize::try_from(len).unwrap_or(usize::MAX).min(COPY_LEN_BYTES_MAX)
+}
+
+fn decode(bytes: &[u8; ENTRY_LEN_BYTES], copy: Vec<u8>) -> Option<(u64, Entry)> {
     let mut zeroed = *bytes;
     zeroed[CRC].fill(0);
-    let whole = crc32c::crc32c(&zeroed).to_le_bytes() == bytes[CRC];
+    let whole = crc32c::crc32c_append(crc32c::crc32c(&zeroed), &copy).to_le_bytes() == bytes[CRC];
     if !whole || bytes[..8] != *MAGIC || u16::from_le_bytes(field(bytes, 8)) != VERSION {
         return None;
     }
     let condemned = match u16::from_le_bytes(field(bytes, 10)) {
         0 => None,
         _ => {
-            let len = usize::from(u16::from_le_bytes(field(bytes, 48))).min(REASON_LEN_BYTES_MAX);
+            let len = usize::from(u16::from_le_bytes(field(bytes, 60))).min(REASON_LEN_BYTES_MAX);
             Some(String::from_utf8_lossy(&bytes[REASON..REASON + len]).into_owned())
         }
     };
     let entry = Entry {
         store: u128::from_le_bytes(field(bytes, 24)),
         synced: u64::from_le_bytes(field(bytes, 40)),
+        before: u64::from_le_bytes(field(bytes, 48)),
+        copy,
         condemned,
     };
     Some((u64::from_le_bytes(field(bytes, 16)), entry))
@@ -103,8 +179,13 @@ fn decode(bytes: &[u8; ENTRY_LEN_BYTES]) -> Option<(u64, Entry)> {
 
 fn read_slot(file: &File, slot: u64) -> io::Result<Option<(u64, Entry)>> {
     let mut bytes = [0; ENTRY_LEN_BYTES];
-    match file.read_exact_at(&mut bytes, slot * SLOT_LEN_BYTES) {
-        Ok(()) => Ok(decode(&bytes)),
+    let mut copy = Vec::new();
+    let read = file.read_exact_at(&mut bytes, slot * SLOT_LEN_BYTES).and_then(|()| {
+        copy.resize(copy_len_bytes(&bytes), 0);
+        file.read_exact_at(&mut copy, slot * SLOT_LEN_BYTES + ENTRY_LEN_BYTES as u64)
+    });
+    match read {
+        Ok(()) => Ok(decode(&bytes, copy)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }
@@ -138,9 +219,9 @@ impl Ledger {
     pub(super) fn create(directory: &Path, store: u128) -> io::Result<Self> {
         let new = directory.join("ledger.new");
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&new)?;
-        let entry = Entry { store, synced: 0, condemned: None };
+        let entry = Entry { store, synced: 0, before: 0, copy: Vec::new(), condemned: None };
         // Written once over its whole length, so that no later write changes anything but data.
-        file.write_all_at(&[0; 2 * SLOT_LEN_BYTES as usize], 0)?;
+        file.write_all_at(&vec![0; 2 * SLOT_LEN_BYTES as usize], 0)?;
         file.write_all_at(&encode(1, &entry), SLOT_LEN_BYTES)?;
         file.sync_all()?;
         std::fs::rename(&new, path_in(directory))?;
@@ -152,11 +233,13 @@ impl Ledger {
         &self.entry
     }
 
-    /// Writes both slots anew: at a start one of them may be unreadable.
-    pub(super) fn refresh(&mut self) -> io::Result<()> {
-        let entry = self.entry.clone();
-        self.write(entry.clone())?;
-        self.write(entry)
+    /// The store has all that was synced, and more up to this: both slots say so. At a start one of them may be unreadable.
+    pub(super) fn refresh(&mut self, synced: u64) -> io::Result<()> {
+        for _ in 0..2 {
+            let (store, condemned) = (self.entry.store, self.entry.condemned.clone());
+            self.write(Entry { store, synced, before: synced, copy: Vec::new(), condemned })?;
+        }
+        Ok(())
     }
 
     /// From now on, and after any power cut, the ledger says this.
@@ -171,11 +254,45 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::{ENTRY_LEN_BYTES, Entry, Ledger, SLOT_LEN_BYTES, decode, encode};
+    use super::{
+        Batch, COPY_LEN_BYTES_MAX, ENTRY_LEN_BYTES, Entry, Ledger, SLOT_LEN_BYTES, batches, copy_len_bytes,
+        encode, push,
+    };
+    use bytes::Bytes;
     use std::os::unix::fs::FileExt;
 
     fn entry(synced: u64, condemned: Option<&str>) -> Entry {
-        Entry { store: 7, synced, condemned: condemned.map(str::to_owned) }
+        Entry {
+            store: 7,
+            synced,
+            before: synced / 2,
+            copy: vec![3; 50],
+            condemned: condemned.map(str::to_owned),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<(u64, Entry)> {
+        let head = bytes[..ENTRY_LEN_BYTES].try_into().unwrap();
+        let mut copy = bytes[ENTRY_LEN_BYTES..].to_vec();
+        copy.resize(copy_len_bytes(&head), 0);
+        super::decode(&head, copy)
+    }
+
+    #[test]
+    fn copies_come_back_and_no_bytes_make_one_panic() {
+        let mut first = Batch::default();
+        first.put(b"a".to_vec(), Bytes::from_static(b"1"));
+        first.remove(b"b".to_vec());
+        let all = [first, Batch::default()];
+        let mut copy = Vec::new();
+        all.iter().for_each(|batch| push(&mut copy, &batch.changes));
+        let found = batches(&copy).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().zip(&all).all(|(found, batch)| found.changes == batch.changes));
+        for cut in 1..copy.len() - 4 {
+            assert!(batches(&copy[..cut]).is_none(), "cut at {cut}");
+        }
+        assert!(batches(&[0xff; 64]).is_none());
     }
 
     #[test]
@@ -184,12 +301,14 @@ mod tests {
         for entry in [entry(0, None), entry(u64::MAX, Some("log entry 3 of group-1 is corrupt"))] {
             let bytes = encode(9, &entry);
             assert_eq!(decode(&bytes), Some((9, entry)));
-            for bit in 0..ENTRY_LEN_BYTES * 8 {
-                let mut flipped = bytes;
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 assert_eq!(decode(&flipped), None, "bit {bit}");
             }
         }
+        let long_copy = Entry { copy: vec![9; COPY_LEN_BYTES_MAX], ..entry(1, None) };
+        assert_eq!(decode(&encode(2, &long_copy)), Some((2, long_copy)));
         let (_, cut) = decode(&encode(1, &entry(1, Some(&long)))).unwrap();
         assert_eq!(cut.condemned.unwrap(), "é".repeat(128));
     }
@@ -207,7 +326,7 @@ mod tests {
             let mut ledger = Ledger::open(directory.path()).unwrap().unwrap();
             let left = ledger.entry().synced;
             assert!(left == 4 || left == 3, "{left}");
-            ledger.refresh().unwrap();
+            ledger.refresh(left).unwrap();
             ledger.file.write_all_at(&[1], (1 - harmed) * SLOT_LEN_BYTES + 100).unwrap();
             drop(ledger);
             let ledger = Ledger::open(directory.path()).unwrap().unwrap();
@@ -222,7 +341,7 @@ mod tests {
     #[test]
     fn a_file_of_any_length_is_read_without_a_panic() {
         let directory = tempfile::tempdir().unwrap();
-        for len in [0, 1, 511, 512, 4096, 4607, 9000] {
+        for len in [0, 1, 511, 512, 4096, 300_000, 600_000] {
             std::fs::write(directory.path().join("ledger"), vec![0xff; len]).unwrap();
             assert!(Ledger::open(directory.path()).unwrap().is_none());
         }
