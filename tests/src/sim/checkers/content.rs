@@ -63,10 +63,9 @@ impl Content {
 
     /// What is wrong with it first.
     pub fn fault(&self) -> Option<String> {
-        let bad = self.pieces.iter().find_map(|piece| {
+        self.pieces.iter().find_map(|piece| {
             piece.bytes.as_ref().err().map(|why| format!("byte {}: {why}", piece.offset_bytes))
-        });
-        bad
+        })
     }
 }
 
