@@ -40,6 +40,7 @@ pub mod nodes;
 pub mod program;
 
 pub mod clients;
+pub mod prober;
 pub mod faults;
 pub mod report;
 

@@ -9,17 +9,22 @@ use super::limits::{CALLS_PER_PEER_MAX, DIAL_PATIENCE, REQUESTS_PER_PEER_MAX};
 use super::spawn::SimSpawn;
 use super::tasks::{Owner, Tasks};
 use super::trace::Trace;
-use bytes::{BufMut, Bytes, BytesMut};
-use futures::future::{BoxFuture, Either, select};
+use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use strongroom_env::{Clock, Handler, Net, NetError, Spawn};
-use strongroom_format::FormatError;
-use strongroom_format::wire::{EnvelopeHeader, Frame, FrameKind};
-use strongroom_types::{Deadline, NodeId, ZoneId};
+use strongroom_env::{Handler, NetError, Spawn};
+use strongroom_format::wire::{Frame, FrameKind};
+use strongroom_types::{NodeId, ZoneId};
 use tokio::sync::oneshot;
+
+mod port;
+mod wire;
+
+use port::Call;
+pub use port::SimNet;
+use wire::{decode, encode, request_name};
 
 const WITHIN_ZONE: Range<Duration> = Duration::from_micros(50)..Duration::from_millis(1);
 const ACROSS_ZONES: Range<Duration> = Duration::from_micros(500)..Duration::from_millis(4);
@@ -465,150 +470,6 @@ impl State {
         }
         takes
     }
-}
-
-/// A call under way; gives up when dropped.
-struct Call {
-    call: u64,
-    network: Arc<Network>,
-    answer: oneshot::Receiver<Result<Frame, NetError>>,
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        let flight = self.network.lock().flights.remove(&self.call);
-        drop(flight);
-    }
-}
-
-/// The network as one node sees it, in one of its lives.
-pub struct SimNet {
-    network: Arc<Network>,
-    node: NodeId,
-    clock: Arc<dyn Clock>,
-    spawn: Arc<SimSpawn>,
-}
-
-impl SimNet {
-    /// The network for a life of `node` that began with [`Network::up`].
-    pub(super) fn new(
-        network: Arc<Network>,
-        node: NodeId,
-        clock: Arc<dyn Clock>,
-        spawn: Arc<SimSpawn>,
-    ) -> Self {
-        Self { network, node, clock, spawn }
-    }
-
-    async fn call_peer(
-        network: Arc<Network>,
-        clock: Arc<dyn Clock>,
-        from: NodeId,
-        to: NodeId,
-        request: Frame,
-        deadline: Deadline,
-    ) -> Result<Frame, NetError> {
-        let patience = deadline.remaining(clock.now());
-        let mut call = network.begin(from, to, &request, patience)?;
-        drop(request);
-        match select(&mut call.answer, clock.sleep(patience)).await {
-            Either::Left((answer, _)) => answer.unwrap_or(Err(NetError::Lost { to })),
-            Either::Right(((), _)) => Err(NetError::TimedOut { to }),
-        }
-    }
-
-    async fn call_self(
-        network: Arc<Network>,
-        clock: Arc<dyn Clock>,
-        spawn: Arc<SimSpawn>,
-        node: NodeId,
-        request: Frame,
-        deadline: Deadline,
-    ) -> Result<Frame, NetError> {
-        request.check_bounds().map_err(|source| NetError::TooLarge { to: node, source })?;
-        let handler = match network.lock().processes.get(&node) {
-            Some(Process::Up { handler: Some(handler), .. }) => Arc::clone(handler),
-            _ => return Err(NetError::Unreachable { to: node }),
-        };
-        let (sender, answer) = oneshot::channel();
-        spawn.spawn(
-            "own-request",
-            Box::pin(async move {
-                let _given_up = sender.send(handler.handle(node, request).await);
-            }),
-        );
-        match select(answer, clock.sleep(deadline.remaining(clock.now()))).await {
-            Either::Left((answer, _)) => answer.map_err(|_ended| NetError::Lost { to: node }),
-            Either::Right(((), _)) => Err(NetError::TimedOut { to: node }),
-        }
-    }
-}
-
-impl Net for SimNet {
-    fn call(
-        &self,
-        to: NodeId,
-        request: Frame,
-        deadline: Deadline,
-    ) -> BoxFuture<'static, Result<Frame, NetError>> {
-        let (network, clock) = (Arc::clone(&self.network), Arc::clone(&self.clock));
-        if to == self.node {
-            Box::pin(Self::call_self(network, clock, Arc::clone(&self.spawn), to, request, deadline))
-        } else {
-            Box::pin(Self::call_peer(network, clock, self.node, to, request, deadline))
-        }
-    }
-
-    fn serve(&self, handler: Arc<dyn Handler>) {
-        let mut state = self.network.lock();
-        match state.processes.get_mut(&self.node) {
-            Some(Process::Up { spawn, handler: served }) if Arc::ptr_eq(spawn, &self.spawn) => {
-                assert!(served.replace(handler).is_none(), "serve is called once, at start");
-            }
-            // A life that is over.
-            _ => {}
-        }
-    }
-}
-
-fn encode(kind: FrameKind, call: u64, deadline_ms: u32, frame: &Frame) -> Result<Bytes, FormatError> {
-    let header = EnvelopeHeader::for_frame(kind, call, deadline_ms, frame)?;
-    let mut bytes =
-        BytesMut::with_capacity(EnvelopeHeader::LEN_BYTES + frame.head.len() + frame.payload.len());
-    bytes.put_slice(&header.encode());
-    bytes.put_slice(&frame.head);
-    bytes.put_slice(&frame.payload);
-    Ok(bytes.freeze())
-}
-
-fn decode(kind: FrameKind, bytes: &Bytes) -> Result<Frame, FormatError> {
-    let mut bytes = bytes.clone();
-    let header = bytes.split_to(EnvelopeHeader::LEN_BYTES);
-    let header = EnvelopeHeader::decode(header.as_ref().try_into().expect("cut to its length"))?;
-    assert_eq!(header.kind, kind, "requests and answers keep apart");
-    let head = bytes.split_to(header.head_len_bytes as usize);
-    let frame = Frame { head, payload: bytes };
-    header.check(&frame)?;
-    Ok(frame)
-}
-
-/// The name of the request in a frame, by postcard's number of its variant.
-fn request_name(head: &[u8]) -> &'static str {
-    const NAMES: [&str; 12] = [
-        "Ping",
-        "Append",
-        "Read",
-        "Seal",
-        "Settle",
-        "WriteFragment",
-        "FinishFragment",
-        "Encode",
-        "Free",
-        "Report",
-        "Raft",
-        "Meta",
-    ];
-    head.first().and_then(|number| NAMES.get(usize::from(*number))).copied().unwrap_or("Unknown")
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! A run from start to end.
 
-use super::clients::{Load, Prober};
+use super::clients::Load;
 use super::faults::{Chaos, Choice, Fault};
 use super::gaps::{Spread, longest};
 use super::leftovers::{self, Record};
 use super::limits::{FILL_PER_CENT, RECOVERY_PATIENCE};
 use super::network::{Cut, Namespaces, Network};
 use super::nodes::{Nodes, Shape};
+use super::prober::Prober;
 use super::report::{FaultReport, GapReport, Report};
 use crate::sim::draws::Draws;
 use anyhow::Context as _;
