@@ -262,9 +262,8 @@ async fn suffer(cluster: &Cluster, clients: &Arc<Clients>, count: usize, schedul
 /// What is left then.
 async fn settle(cluster: &Cluster, nodes: usize) -> Result<(), Found> {
     let begin = tokio::time::Instant::now();
-    let harmed = cluster.harmed();
     loop {
-        let answers = cluster.ask_each(|door| door.unsettled(harmed.clone())).await;
+        let answers = cluster.ask_each(|door| door.unsettled()).await;
         if answers.len() == nodes && answers.values().all(|left| left.as_ref().is_some_and(Vec::is_empty)) {
             cluster.world().trace().line(format_args!("phase settled in {:?}", begin.elapsed()));
             return Ok(());

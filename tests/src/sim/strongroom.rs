@@ -229,10 +229,10 @@ impl Door for Entrance {
         Box::pin(self.client.clone().perform(operation))
     }
 
-    fn unsettled(&self, harmed: BTreeSet<NodeId>) -> BoxFuture<'static, Vec<String>> {
+    fn unsettled(&self) -> BoxFuture<'static, Vec<String>> {
         let (node, env, zones) = (Arc::clone(&self.node), self.env.clone(), self.zones.clone());
         Box::pin(async move {
-            let left = facts::unsettled(&node, &env, &harmed).await;
+            let left = facts::unsettled(&node, &env).await;
             let left = left.unwrap_or_else(|error| vec![format!("no answer: {error:#}")]);
             let waits = !left.is_empty() && left.iter().all(|what| what.starts_with("a slab is not cold"));
             if waits && some_drive_is_full(&env, zones.keys()).await {

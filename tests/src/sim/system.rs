@@ -5,7 +5,7 @@ use super::checkers::layout::{Facts, Place};
 use super::checkers::watch::Glimpse;
 use super::operation::{Operation, Outcome};
 use futures::future::BoxFuture;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_env::{Clock, Env};
 use strongroom_io::Device;
@@ -83,8 +83,8 @@ pub trait Door: Send + Sync {
     /// Does what a client asks. Runs as a task of the node; dropped where the client stops waiting.
     fn perform(&self, operation: Operation) -> BoxFuture<'static, Outcome>;
 
-    /// The background work that is left to do, as far as this node knows; not what waits for media that were harmed, on these nodes.
-    fn unsettled(&self, _harmed: BTreeSet<NodeId>) -> BoxFuture<'static, Vec<String>> {
+    /// The background work that is left to do, as far as this node knows.
+    fn unsettled(&self) -> BoxFuture<'static, Vec<String>> {
         Box::pin(async { Vec::new() })
     }
 

@@ -17,7 +17,7 @@
 
 use super::Violation;
 use super::content::Content;
-use super::layout::{Facts, is_orphan};
+use super::layout::Facts;
 use crate::sim::draws::{Draws, mix};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -81,7 +81,6 @@ struct Layout<'facts> {
     /// By fragment; `None` where the holder has no such fragment.
     contents: Vec<Option<&'facts Content>>,
     harmed: FragmentSet,
-    is_orphan: bool,
 }
 
 fn index(place: usize) -> FragmentIndex {
@@ -106,7 +105,7 @@ impl<'facts> Layout<'facts> {
         let harmed =
             (0..record.holders.len()).filter(|place| facts.harmed.contains(&record.holders[*place].node));
         let harmed = harmed.map(index).collect();
-        Some(Self { record, spread, contents, harmed, is_orphan: is_orphan(record, &facts.harmed) })
+        Some(Self { record, spread, contents, harmed })
     }
 
     fn check(&self, locators: &[(&str, &Locator)], tally: &mut Tally, violations: &mut Vec<Violation>) {
@@ -133,7 +132,7 @@ impl<'facts> Layout<'facts> {
                 );
             }
             let with_harmed = there.union(self.harmed);
-            if !survives(&self.spread, with_harmed, AckRule::Zone) && !self.is_orphan {
+            if !survives(&self.spread, with_harmed, AckRule::Zone) {
                 found(
                     ZONE,
                     format!(

@@ -39,21 +39,6 @@ pub struct Facts {
     pub harmed: BTreeSet<NodeId>,
 }
 
-/// Whether slabs that [`is_orphan`] names are let pass. To be switched off, and taken out with it, on the day the sealer either trims a row that one
-/// holder alone has or copies it.
-const ORPHANS_PASS: bool = true;
-
-/// Whether every copy that the seal found whole was on media that were harmed afterwards.
-///
-/// A known weakness of the sealer: it takes a row that one holder alone has into the image, though nobody can have acknowledged it, and so calls the
-/// others not whole, which hold all that was acknowledged. If the one is lost, the slab can be read but not be made cold.
-pub fn is_orphan(record: &SlabRecord, harmed: &BTreeSet<NodeId>) -> bool {
-    let copies = ORPHANS_PASS && record.profile.is_copies();
-    let Some(sealed) = record.sealed().filter(|_| copies) else { return false };
-    let whole = record.holders.iter().enumerate().filter(|(index, _)| sealed.missing >> index & 1 == 0);
-    sealed.missing != 0 && whole.map(|(_, holder)| holder.node).all(|node| harmed.contains(&node))
-}
-
 /// Checks invariants 1, 2, 3 and 10 and the accounting of space, as far as they can be seen from outside.
 ///
 /// Not checked: bytes (the reads of the run do that), the past (whether a row was durable at the very moment of its
@@ -170,9 +155,6 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
             );
         }
         let Some(sealed) = record.sealed().filter(|sealed| sealed.rows > 0) else { continue };
-        if is_orphan(record, &facts.harmed) {
-            continue;
-        }
         // Those that were harmed were whole before.
         let (mut whole, mut once_whole) = (FragmentSet::EMPTY, FragmentSet::EMPTY);
         for (index, holder) in record.holders.iter().enumerate() {
@@ -245,10 +227,6 @@ fn check_fragments(facts: &Facts, violations: &mut Vec<Violation>) {
     for (node, drive, reports) in &facts.fragments {
         for report in reports {
             let record = facts.slabs.get(&report.address.slab);
-            // What attempts to make an orphan cold have left stays: they are tried again.
-            if record.is_some_and(|record| is_orphan(record, &facts.harmed)) {
-                continue;
-            }
             let known = record.is_some_and(|record| {
                 record.state != SlabState::Dead
                     && record.generation == report.address.generation

@@ -6,7 +6,7 @@ use crate::sim::checkers::layout::{self, Facts, Place};
 use crate::sim::checkers::watch::{Glimpse, GroupGlimpse};
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use strongroom::cluster::Peers;
 use strongroom::node::Node;
@@ -63,11 +63,7 @@ fn own_fragments(node: &Node) -> Vec<(DriveId, FragmentReport)> {
 
 /// What is left to do as far as this node can see, until each slab is open, dead, empty, or cold, the node serves, and its drives hold nothing that
 /// the table has superseded.
-pub(super) async fn unsettled(
-    node: &Node,
-    env: &Env,
-    harmed: &BTreeSet<NodeId>,
-) -> anyhow::Result<Vec<String>> {
+pub(super) async fn unsettled(node: &Node, env: &Env) -> anyhow::Result<Vec<String>> {
     let status = node.status();
     let mut left = status.not_ready_because;
     if status.slabs.to_free > 0 {
@@ -89,9 +85,7 @@ pub(super) async fn unsettled(
                 .any(|(_, report)| report.address.slab == record.slab && report.len_bytes > 0),
             SlabState::Dead => true,
             SlabState::Sealing => false,
-            SlabState::Sealed(sealed) => {
-                sealed.rows == 0 || !hot(record) || cramped || layout::is_orphan(record, harmed)
-            }
+            SlabState::Sealed(sealed) => sealed.rows == 0 || !hot(record) || cramped,
         };
         if !at_rest {
             left.push(format!("a slab is not cold: {record:?}"));
@@ -99,9 +93,7 @@ pub(super) async fn unsettled(
     }
     for (drive, report) in fragments {
         let accounted = slabs.get(&report.address.slab).is_some_and(|record| {
-            if layout::is_orphan(record, harmed)
-                || (cramped && hot(record) && record.generation < report.address.generation)
-            {
+            if cramped && hot(record) && record.generation < report.address.generation {
                 return true;
             }
             let holder = record.holders.get(usize::from(report.address.fragment.get()));
