@@ -17,7 +17,7 @@ use crate::store::{Found, Store};
 use crate::sweeper::Sweeper;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use strongroom_core::mutants::{Mutant, MutantSwitch};
@@ -303,6 +303,15 @@ impl Node {
 async fn open_drives(parts: &NodeParts) -> Result<(Holder, Vec<String>), NodeError> {
     let mut drives: BTreeMap<_, Arc<Drive>> = BTreeMap::new();
     let mut failed = Vec::new();
+    // Before any is opened: opening one leaves a mark on it.
+    let mut known = BTreeSet::new();
+    for (index, device) in parts.drives.iter().enumerate() {
+        if let Ok(superblock) = crate::drive::inspect(device.as_ref()).await
+            && !known.insert(superblock.drive)
+        {
+            return Err(NodeError::Twice { index });
+        }
+    }
     for (index, device) in parts.drives.iter().enumerate() {
         let opened = Drive::open(device.clone(), parts.cluster, &parts.env, parts.mutants).await;
         let drive = match opened {

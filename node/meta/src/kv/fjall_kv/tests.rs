@@ -1,6 +1,7 @@
 //! Files cut, rotted, swapped and lost under the store: after opening it again either all that was synced is there, or it says that it is lost.
 
-use super::{Contents, FjallKv, OpenError, contents, journals};
+use super::store::journals;
+use super::{Contents, FjallKv, OpenError, contents};
 use crate::kv::{Batch, Integrity, Loss, OrderedKv};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -141,7 +142,7 @@ fn a_sync_too_long_for_a_copy_is_durable_and_compared_as_well() {
         put(&kv, 1);
         kv.sync().unwrap();
         let mut batch = Batch::default();
-        batch.put(b"long".to_vec(), Bytes::from(vec![5; super::ledger::COPY_LEN_BYTES_MAX]));
+        batch.put(b"long".to_vec(), Bytes::from(vec![5; crate::kv::ledger::COPY_LEN_BYTES_MAX]));
         kv.apply(batch).unwrap();
         kv.sync().unwrap();
     }
@@ -150,7 +151,7 @@ fn a_sync_too_long_for_a_copy_is_durable_and_compared_as_well() {
     {
         let kv = open(directory.path());
         assert_eq!(kv.integrity(), Integrity::Whole);
-        assert_eq!(kv.get(b"long").unwrap().unwrap().len(), super::ledger::COPY_LEN_BYTES_MAX);
+        assert_eq!(kv.get(b"long").unwrap().unwrap().len(), crate::kv::ledger::COPY_LEN_BYTES_MAX);
     }
     File::options().write(true).open(&journal).unwrap().set_len(end - 1).unwrap();
     assert!(matches!(open(directory.path()).integrity(), Integrity::Lost(Loss::Behind { .. })));
