@@ -366,7 +366,8 @@ impl Load {
         let span = Span { begun: from, ended: Instant::now() };
         let mut oracle = self.oracle.borrow_mut();
         oracle.checked();
-        let lens: Vec<Option<u64>> = oracle.allowed(name, span).iter().map(|value| len_of(*value)).collect();
+        let lens: Vec<Option<u64>> =
+            oracle.allowed(name, span).iter().map(|value| value.len_bytes()).collect();
         if !lens.contains(&found) {
             let words = format!("{name}: HEAD says {found:?} bytes; {}", oracle.history(name));
             oracle.violate(if found.is_none() { "lost" } else { "wrong" }, words);
@@ -431,7 +432,7 @@ impl Load {
         oracle.checked();
         for name in oracle.names(bucket, prefix) {
             let lens: Vec<Option<u64>> =
-                oracle.allowed(&name, span).iter().map(|value| len_of(*value)).collect();
+                oracle.allowed(&name, span).iter().map(|value| value.len_bytes()).collect();
             let found = listed.remove(&name.key);
             if !lens.contains(&found) {
                 let words = format!("{name}: a list has it with {found:?} bytes; {}", oracle.history(&name));
@@ -582,13 +583,6 @@ where
 
 fn absent_or(failure: Failure) -> Result<Option<Bytes>, Failure> {
     if failure.code == "NoSuchKey" { Ok(None) } else { Err(failure) }
-}
-
-fn len_of(value: Value) -> Option<u64> {
-    match value {
-        Value::Absent => None,
-        Value::Bytes { len_bytes, .. } => Some(len_bytes),
-    }
 }
 
 fn shard(part: u64) -> String {

@@ -38,6 +38,16 @@ pub enum Value {
     },
 }
 
+impl Value {
+    /// Bytes of the object; `None` where there is none.
+    pub fn len_bytes(self) -> Option<u64> {
+        match self {
+            Self::Absent => None,
+            Self::Bytes { len_bytes, .. } => Some(len_bytes),
+        }
+    }
+}
+
 /// How a write ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
