@@ -25,3 +25,6 @@ pub const SHARDS: u64 = 16;
 pub const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Reads at once when all is read back.
 pub const READERS: usize = 16;
+
+/// An operation of a volume takes from nothing to this long. Without it no write would stay unflushed for a moment, and power cuts would meet none.
+pub const LATENCY_MS_MAX: u32 = 3;

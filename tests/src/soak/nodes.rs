@@ -8,6 +8,7 @@
 //! DIR/node-N/log              what it said, over all its starts
 //! ```
 
+use super::limits::LATENCY_MS_MAX;
 use super::network::{Network, inside};
 use crate::faultfs::content::Tear;
 use crate::faultfs::control::{self, ControlError as DeviceError, Order};
@@ -139,6 +140,7 @@ impl Nodes {
         for name in self.volumes_of(node.id) {
             let tear = if draws.chance(500_000) { Tear::Sector512 } else { Tear::Block4096 };
             self.volumes.add(&name, Nature { tear, len_bytes_max: 4 * self.shape.drive_len_bytes })?;
+            self.weather(&name, Weather::default());
         }
         for drive in self.drives_of(node.id) {
             self.format(&drive)?;
@@ -361,8 +363,12 @@ impl Nodes {
         ids.iter().for_each(|id| self.signal(*id, Signal::SIGCONT));
     }
 
-    /// Other weather on a volume.
+    /// Other weather on a volume; where it says nothing of slowness, operations take as long as on a device.
     pub fn weather(&self, volume: &str, weather: Weather) {
+        let weather = match weather.slow_per_million {
+            0 => Weather { slow_per_million: 1_000_000, slow_ms_max: LATENCY_MS_MAX, ..weather },
+            _ => weather,
+        };
         self.volume(volume).lock().set_weather(weather);
     }
 

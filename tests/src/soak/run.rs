@@ -142,6 +142,8 @@ async fn soak(options: &Options, dir: &Path, mut nodes: Nodes, draws: Draws) -> 
     };
     let mut chaos = Chaos::new(&mut nodes, load.clone(), choice, fault_draws);
     let mut undone: Vec<Fault> = chaos.possible().iter().map(|(fault, _)| *fault).collect();
+    // So that there is something to lose.
+    tokio::time::sleep(WARM_UP).await;
     while begun.elapsed() < options.time {
         // Each kind once, in an order that the seed gives, before any comes again.
         let Some(drawn) = chaos.draw() else { break };
@@ -201,7 +203,7 @@ fn report(options: &Options, dir: &Path, nodes: &Nodes, load: &Load, parts: Part
         lines.iter().map(word).collect()
     };
     let alarms = words(nodes.log_lines("ALARM "));
-    let is_loss = |alarm: &&String| alarm.contains("data loss") || alarm.contains("cannot be read");
+    let is_loss = |alarm: &&String| strongroom::alarms::is_damage(alarm);
     let mut loss_alarms: Vec<String> = alarms.iter().filter(is_loss).cloned().collect();
     loss_alarms.extend(words(nodes.log_lines("panicked at")));
     let faults = parts.accounts.into_iter().map(|(fault, account)| {
