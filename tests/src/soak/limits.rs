@@ -27,4 +27,4 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(60);
 pub const READERS: usize = 16;
 
 /// An operation of a volume takes from nothing to this long. Without it no write would stay unflushed for a moment, and power cuts would meet none.
-pub const LATENCY_MS_MAX: u32 = 3;
+pub const LATENCY_MS_MAX: u32 = 1;
