@@ -9,8 +9,8 @@
 //! Answers alone cannot tell a row that was acknowledged and has lost copies from one that never reached more than one holder. But nothing
 //! points to the second: [`GivenOut`] says where the locators end, and what lies behind is cut off, so that it neither keeps whole holders from
 //! counting as whole nor stays as garbage. Where answers show less than that, something acknowledged is missing, whatever they say of themselves: it is
-//! waited for while anybody is silent, and where all have answered the slab stays as it is, for people to look at. Where they show all of it, the
-//! length is certain whoever is silent.
+//! waited for while anybody is silent, and where all have answered the slab stays as it is, for people to look at. A slab that nothing
+//! points to needs nobody's word.
 //!
 //! Asking the holders, committing the decision and settling them is the shell's business.
 
@@ -58,7 +58,7 @@ impl GivenOut {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Rows are missing that locators point to: ask again, later; raise the alarm if it lasts. Nothing is cut, nothing is freed.
+    /// Too many are silent, or rows are missing that locators point to: ask again, later; raise the alarm if it lasts. Nothing is cut, nothing is freed.
     Wait {
         /// Holders that gave no usable answer; if there are none, the rows are gone.
         silent: FragmentSet,
@@ -132,6 +132,10 @@ pub fn decide(attempt: Attempt<'_>, answers: &[Answer]) -> Decision {
     }
     let given_out = if forgets { None } else { Some(given_out) };
     let Agreed { chain, pointed_to } = reports.agree(needed, given_out);
+    if !tolerated && pointed_to > 0 {
+        // What is there may be enough; but whoever is silent would count as missing for good, and what has answered may be lost next.
+        return Decision::Wait { silent, alarm: None };
+    }
     let rows = chain.rows();
     let views: Vec<View> =
         reports.iter().map(|(fragment, report)| View::of(fragment, report, chain)).collect();
