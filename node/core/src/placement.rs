@@ -5,7 +5,7 @@
 
 use crate::durable::{AckRule, Spread, survives};
 use crate::limits::{DRIVE_FULL_PERCENT_MAX, DRIVE_FULL_PREFERRED_PERCENT_MAX};
-use crate::planner::{Shape, may_hold_data};
+use crate::planner::Shape;
 use strongroom_types::limits::ZONES_MAX;
 use strongroom_types::{ClusterView, DriveView, Health, Holder, Holders, NodeId, NodeView, Profile, ZoneId};
 
@@ -157,7 +157,7 @@ pub fn place_cold(
             // Fuller ones before two on one node.
             let wide = pool_of(view, *zone, &[], DRIVE_FULL_PERCENT_MAX);
             let away =
-                |node: &&NodeView| node.zone == *zone && node.health == Health::Down && may_hold_data(node);
+                |node: &&NodeView| node.zone == *zone && node.health == Health::Down && node.may_hold_data;
             let nodes_away = view.nodes.iter().filter(away).count();
             let at_copies = pool.only(|node| current.iter().any(|holder| holder.node == node));
             choice.take_distinct_node(&at_copies, &mut draw);
@@ -232,9 +232,7 @@ fn usable(node: &NodeView, full_percent_max: u32) -> impl Iterator<Item = (Holde
 }
 
 fn too_few(view: &ClusterView, zones_free: usize) -> PlacementError {
-    let up = |node: &&NodeView| {
-        node.health == Health::Up && may_hold_data(node) && node.drives.iter().any(|drive| drive.writable)
-    };
+    let up = |node: &&NodeView| node.health == Health::Up && node.drives.iter().any(|drive| drive.writable);
     let mut zones: Vec<ZoneId> = view.nodes.iter().filter(up).map(|node| node.zone).collect();
     zones.sort_unstable();
     zones.dedup();

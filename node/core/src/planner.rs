@@ -2,9 +2,10 @@
 
 use crate::limits::COLD_FRAGMENTS_DEFAULT_MAX;
 use strongroom_types::limits::{FRAGMENTS_MAX, ZONES_MAX};
-use strongroom_types::{ClusterView, Health, NodeView, Profile, ZoneId};
+use strongroom_types::{ClusterView, Profile, ZoneId};
 
-/// How many data nodes each zone has; zones without any are left out. Says nothing about who answers now.
+/// How many data nodes each zone has; zones without any are left out. Says nothing about who answers now, nor whose drives work: a slab
+/// whose profile followed these would be begun with one and finished with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     zones: heapless::Vec<(ZoneId, u8), ZONES_MAX>,
@@ -52,7 +53,7 @@ impl Shape {
     /// The shape of `view`.
     pub fn of(view: &ClusterView) -> Self {
         let mut zones: heapless::Vec<(ZoneId, u8), ZONES_MAX> = heapless::Vec::new();
-        for node in view.nodes.iter().filter(|node| may_hold_data(node)) {
+        for node in view.nodes.iter().filter(|node| node.may_hold_data) {
             match zones.iter_mut().find(|(zone, _)| *zone == node.zone) {
                 Some((_, nodes)) => *nodes = nodes.saturating_add(1),
                 None => zones.push((node.zone, 1)).expect("a cluster has at most ZONES_MAX zones"),
@@ -71,12 +72,6 @@ impl Shape {
     fn nodes_per_zone(&self) -> u8 {
         self.zones.iter().map(|(_, nodes)| *nodes).min().unwrap_or(0)
     }
-}
-
-/// Whether a node has drives for all we know: one that is down and was never heard of may have some; one that answers and names
-/// none is a witness.
-pub(crate) fn may_hold_data(node: &NodeView) -> bool {
-    node.health == Health::Down || !node.drives.is_empty()
 }
 
 /// Every profile with `k >= 2` that spreads evenly over the zones on distinct nodes and survives any one zone: those that also

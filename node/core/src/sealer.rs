@@ -174,6 +174,20 @@ pub fn decide(attempt: Attempt<'_>, answers: &[Answer]) -> Decision {
     Decision::Seal(Seal { sealed, settle, alarm })
 }
 
+/// Whether a holder that was silent or short at the seal shows now, at the epoch that the slab was sealed at, every row of it clean: then it
+/// counts from now on. One that was short never grows; but who was silent may have had all of it.
+pub fn is_whole(sealed: &Sealed, epoch: Epoch, report: &SealReport) -> bool {
+    if report.epoch != epoch || !is_consistent(report) || report.rows < sealed.rows {
+        return false;
+    }
+    let count = sealed.rows as usize;
+    let chain =
+        Chain { crc32c: &report.row_chain_crc32c[..count], end_blocks: &report.row_ends_blocks[..count] };
+    let (root_crc32c, end_blocks) = chain.last().unwrap_or((0, 0));
+    let is_clean = report.bad_rows.first().is_none_or(|first| first.get() >= sealed.rows);
+    is_clean && root_crc32c == sealed.root_crc32c && end_blocks * BLOCK_LEN_BYTES == sealed.len_bytes
+}
+
 /// The first agreed row that not more holders have than contradict. Rows of one slab come from one writer at one epoch, so that
 /// holders cannot differ unless one of them is damaged in a way that its own checksums do not show: then the most are believed, and
 /// where there is no most, nobody is.

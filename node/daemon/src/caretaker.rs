@@ -1,23 +1,25 @@
-//! Sealing and converting, for the slabs of the groups that this node leads.
+//! Sealing, counting again and converting, for the slabs of the groups that this node leads.
 //!
 //! The slab table says what is to be done, so a new leader goes on where the old one stopped: an open slab whose writer is gone is fenced, a
 //! fenced one is sealed, an empty one is killed, a sealed one becomes cold once it is old enough. Every step ends in one command that the
 //! table takes only if the slab still is what was seen (epoch or generation), so two caretakers at once do no harm.
 
 mod convert;
+mod recount;
 mod seal;
 
 use crate::alarms::Alarms;
 use crate::cluster::{Monitor, Peers};
 use crate::config::SlabPolicy;
-use crate::limits::{CONVERTS_MAX, SEALS_MAX, SLABS_PAGE};
+use crate::limits::{CONVERTS_MAX, RECOUNTS_MAX, SEALS_MAX, SLABS_PAGE};
 use crate::status::SlabCounts;
 use crate::store::Found;
 use futures::stream::{self, StreamExt};
+use recount::Recounts;
 use seal::Seals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use strongroom_core::mutants::MutantSwitch;
 use strongroom_env::Env;
@@ -61,13 +63,30 @@ enum Seen {
     Hot,
 }
 
+/// When slabs were first seen in a kind of state.
+type Ages = BTreeMap<(SlabId, Seen), Instant>;
+
+/// What one walk finds.
+#[derive(Default)]
+struct Walk {
+    counts: SlabCounts,
+    seen: Ages,
+    sealing: BTreeSet<SlabId>,
+    /// Sealed copies that are to become cold.
+    cool: Vec<SlabId>,
+    /// Sealed copies of which holders are missing.
+    short: Vec<SlabId>,
+}
+
 /// Seals and converts.
 pub struct Caretaker {
     parts: CaretakerParts,
-    /// When this node first saw a slab in its present kind of state: ages are measured from there, since clocks of other nodes mean nothing here.
-    first_seen: Mutex<BTreeMap<(SlabId, Seen), Instant>>,
+    /// Ages are measured from when this node first saw a slab so, since clocks of other nodes mean nothing here.
+    first_seen: Mutex<Ages>,
     /// Slabs that the last walk found are to become cold.
-    due: Mutex<Vec<SlabId>>,
+    cool: Mutex<Vec<SlabId>>,
+    /// Slabs that it found short of holders.
+    short: Mutex<Vec<SlabId>>,
     counts: Mutex<SlabCounts>,
     convert_now: AtomicBool,
     seals: Seals,
@@ -79,7 +98,8 @@ impl Caretaker {
         let caretaker = Arc::new(Self {
             parts,
             first_seen: Mutex::new(BTreeMap::new()),
-            due: Mutex::new(Vec::new()),
+            cool: Mutex::new(Vec::new()),
+            short: Mutex::new(Vec::new()),
             counts: Mutex::new(SlabCounts::default()),
             convert_now: AtomicBool::new(false),
             seals: Seals::default(),
@@ -101,6 +121,15 @@ impl Caretaker {
             }
         };
         caretaker.parts.env.spawn.spawn("converter", Box::pin(task));
+        let counter = caretaker.clone();
+        let task = async move {
+            let mut recounts = Recounts::default();
+            loop {
+                counter.recount_due(&mut recounts).await;
+                counter.parts.env.clock.sleep(WALK_EVERY).await;
+            }
+        };
+        caretaker.parts.env.spawn.spawn("recount", Box::pin(task));
         caretaker
     }
 
@@ -111,7 +140,7 @@ impl Caretaker {
 
     /// Slabs of the groups that this node led at the last walk.
     pub fn counts(&self) -> SlabCounts {
-        *self.counts.lock().expect("no code panics while it holds this lock")
+        *lock(&self.counts)
     }
 
     async fn walk(&self) {
@@ -119,48 +148,66 @@ impl Caretaker {
             return;
         }
         self.seals.begin_walk();
-        let mut counts = SlabCounts::default();
-        let mut seen = BTreeMap::new();
-        let mut due = Vec::new();
-        let mut sealing = BTreeSet::new();
+        let mut walk = Walk::default();
         let mut unseen = false;
         for group in (0..self.parts.groups).map(GroupId::new) {
             if self.parts.meta.leads(group) {
                 match self.slabs_of(group).await {
-                    Ok(records) => {
-                        self.walk_group(records, &mut counts, &mut seen, &mut due, &mut sealing).await;
-                    }
+                    Ok(records) => self.walk_group(records, &mut walk).await,
                     Err(error) => {
                         tracing::debug!(%group, %error, "slab table cannot be walked now");
-                        self.keep_seen(group, &mut seen);
+                        self.keep_seen(group, &mut walk.seen);
                         unseen = true;
                     }
                 }
             }
         }
         if !unseen {
-            self.seals.keep_only(&self.parts, &sealing);
+            self.seals.keep_only(&self.parts, &walk.sealing);
         }
-        *self.first_seen.lock().expect("no code panics while it holds this lock") = seen;
-        *self.counts.lock().expect("no code panics while it holds this lock") = counts;
-        *self.due.lock().expect("no code panics while it holds this lock") = due;
+        *lock(&self.first_seen) = walk.seen;
+        *lock(&self.counts) = walk.counts;
+        *lock(&self.cool) = walk.cool;
+        *lock(&self.short) = walk.short;
     }
 
     async fn convert_due(&self) {
-        let due = std::mem::take(&mut *self.due.lock().expect("no code panics while it holds this lock"));
+        let due = std::mem::take(&mut *lock(&self.cool));
         stream::iter(due).for_each_concurrent(CONVERTS_MAX, |slab| self.convert(slab)).await;
     }
 
-    /// Converts a slab as it is now: since it was found it may have become cold, or another node's to care for.
     async fn convert(&self, slab: SlabId) {
+        if let Some(record) = self.present(slab).await {
+            convert::convert(&self.parts, record).await;
+        }
+    }
+
+    async fn recount_due(&self, recounts: &mut Recounts) {
+        let short = lock(&self.short).clone();
+        let due = recounts.due(short, self.parts.env.clock.now());
+        stream::iter(due).for_each_concurrent(RECOUNTS_MAX, |slab| self.recount(slab)).await;
+    }
+
+    async fn recount(&self, slab: SlabId) {
+        if let Some(record) = self.present(slab).await {
+            recount::recount(&self.parts, record).await;
+        }
+    }
+
+    /// A slab as it is now: since it was found it may have got another layout, or be another node's to care for.
+    async fn present(&self, slab: SlabId) -> Option<SlabRecord> {
         if !self.parts.meta.leads(slab.group()) {
-            return;
+            return None;
         }
         match self.parts.meta.read(slab.group(), GroupQuery::Slab(slab), self.deadline()).await {
-            Ok(GroupAnswer::Slab(Some(record))) => convert::convert(&self.parts, record).await,
-            Ok(other) => tracing::debug!(%slab, ?other, "slab that was to become cold is not there"),
+            Ok(GroupAnswer::Slab(record)) => record,
+            Ok(other) => {
+                tracing::debug!(%slab, ?other, "slab that something is to be done with is not there");
+                None
+            }
             Err(error) => {
-                tracing::debug!(%slab, %error, "slab that is to become cold cannot be looked up now")
+                tracing::debug!(%slab, %error, "slab that something is to be done with cannot be looked up now");
+                None
             }
         }
     }
@@ -183,21 +230,14 @@ impl Caretaker {
         }
     }
 
-    async fn walk_group(
-        &self,
-        records: Vec<SlabRecord>,
-        counts: &mut SlabCounts,
-        seen: &mut BTreeMap<(SlabId, Seen), Instant>,
-        due: &mut Vec<SlabId>,
-        sealing: &mut BTreeSet<SlabId>,
-    ) {
+    async fn walk_group(&self, records: Vec<SlabRecord>, walk: &mut Walk) {
         let now = self.parts.env.clock.now();
         let mut to_seal = Vec::new();
         for record in records {
-            count(counts, &record);
+            count(&mut walk.counts, &record);
             match &record.state {
                 SlabState::Open => {
-                    let since = self.note(seen, &record, Seen::Open, now);
+                    let since = self.note(&mut walk.seen, &record, Seen::Open, now);
                     let monitor = &self.parts.monitor;
                     if monitor.session_is_over(record.writer, record.session, since, WRITER_PATIENCE) {
                         self.fence(&record).await;
@@ -205,17 +245,20 @@ impl Caretaker {
                 }
                 SlabState::Sealing => to_seal.push(record),
                 SlabState::Sealed(sealed) if sealed.rows == 0 => self.kill_empty(&record).await,
-                SlabState::Sealed(_) if record.profile.is_copies() => {
-                    let since = self.note(seen, &record, Seen::Hot, now);
+                SlabState::Sealed(sealed) if record.profile.is_copies() => {
+                    if sealed.missing != 0 {
+                        walk.short.push(record.slab);
+                    }
+                    let since = self.note(&mut walk.seen, &record, Seen::Hot, now);
                     let cool = now.since(since) >= self.parts.policy.convert_after;
                     if cool || self.convert_now.load(Ordering::Relaxed) {
-                        due.push(record.slab);
+                        walk.cool.push(record.slab);
                     }
                 }
                 SlabState::Sealed(_) | SlabState::Dead => {}
             }
         }
-        sealing.extend(to_seal.iter().map(|record| record.slab));
+        walk.sealing.extend(to_seal.iter().map(|record| record.slab));
         // Those of live writers first: others may wait for a group that does not answer.
         to_seal.sort_by_key(|record| record.given_out.is_none());
         let seal = |record| self.seals.seal(&self.parts, record);
@@ -223,22 +266,16 @@ impl Caretaker {
     }
 
     /// Ages of a group whose table did not answer go on.
-    fn keep_seen(&self, group: GroupId, seen: &mut BTreeMap<(SlabId, Seen), Instant>) {
-        let before = self.first_seen.lock().expect("no code panics while it holds this lock");
+    fn keep_seen(&self, group: GroupId, seen: &mut Ages) {
+        let before = lock(&self.first_seen);
         let of_group = before.iter().filter(|((slab, _), _)| slab.group() == group);
         seen.extend(of_group.map(|(place, since)| (*place, *since)));
     }
 
     /// Since when this node has seen the slab so; noted for the next walk.
-    fn note(
-        &self,
-        seen: &mut BTreeMap<(SlabId, Seen), Instant>,
-        record: &SlabRecord,
-        kind: Seen,
-        now: Instant,
-    ) -> Instant {
+    fn note(&self, seen: &mut Ages, record: &SlabRecord, kind: Seen, now: Instant) -> Instant {
         let place = (record.slab, kind);
-        let before = self.first_seen.lock().expect("no code panics while it holds this lock");
+        let before = lock(&self.first_seen);
         let since = before.get(&place).copied().unwrap_or(now);
         seen.insert(place, since);
         since
@@ -264,6 +301,10 @@ impl Caretaker {
     fn deadline(&self) -> Deadline {
         Deadline::after(self.parts.env.clock.now(), META_PATIENCE)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no code panics while it holds this lock")
 }
 
 fn count(counts: &mut SlabCounts, record: &SlabRecord) {

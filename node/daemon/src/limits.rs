@@ -31,6 +31,8 @@ pub const PUT_NEEDLES_IN_FLIGHT_MAX: usize = 2;
 pub const ENCODES_MAX: usize = 2;
 /// Slabs that a group's leader seals at once at most.
 pub const SEALS_MAX: usize = 4;
+/// Slabs whose missing holders a leader asks at once at most.
+pub const RECOUNTS_MAX: usize = 4;
 /// Slabs that a leader converts at once at most.
 pub const CONVERTS_MAX: usize = 2;
 /// Slab records asked for at once when a group's table is walked.

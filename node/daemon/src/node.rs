@@ -133,6 +133,7 @@ impl Node {
                 zone: own.zone,
                 session: session.present(),
                 drives: Vec::new(),
+                drives_failed: u16::try_from(drives_failed.len()).expect("a node has at most 32 drives"),
             },
             session: session.clone(),
             holder: holder.clone(),

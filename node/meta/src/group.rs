@@ -78,6 +78,15 @@ pub enum GroupCommand {
         /// Fragments of the new layout that are not there yet.
         missing: u32,
     },
+    /// Holders of copies that were silent at the seal have shown since that they have every row: they count, if the generation still is `generation`.
+    CountWhole {
+        /// The slab.
+        slab: SlabId,
+        /// The generation that the proposer knows.
+        generation: Generation,
+        /// Bit i set: fragment i is whole.
+        whole: u32,
+    },
     /// Ends a slab that was sealed without a row: nothing can point into it.
     KillEmpty {
         /// The slab.

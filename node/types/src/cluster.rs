@@ -37,6 +37,8 @@ pub struct NodeView {
     pub zone: ZoneId,
     /// Whether it answers.
     pub health: Health,
+    /// Whether it has drives, working or not, for all we know: one that was never heard of may have some, one that named none is a witness.
+    pub may_hold_data: bool,
     /// Its drives, in the order of their ids.
     pub drives: Vec<DriveView>,
 }

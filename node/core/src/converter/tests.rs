@@ -22,6 +22,7 @@ fn cluster(nodes_per_zone: &[u64]) -> ClusterView {
                 node: NodeId::new(number),
                 zone: ZoneId::new(zone),
                 health: Health::Up,
+                may_hold_data: true,
                 drives: drives.collect(),
             }
         })

@@ -108,6 +108,7 @@ fn an_unknown_zone_is_an_error_and_never_a_guess() {
         node: NodeId::new(node),
         zone: ZoneId::new(zone),
         health: Health::Down,
+        may_hold_data: true,
         drives: Vec::new(),
     };
     let view = ClusterView { nodes: vec![node(1, 1), node(2, 2)] };

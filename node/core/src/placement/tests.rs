@@ -23,6 +23,7 @@ fn cluster(zones: &[&[&[u32]]]) -> ClusterView {
                 node: NodeId::new(number),
                 zone: ZoneId::new(zone),
                 health: Health::Up,
+                may_hold_data: !frees.is_empty(),
                 drives: drives.collect(),
             });
         }
@@ -194,6 +195,7 @@ fn any_cluster() -> impl Strategy<Value = ClusterView> {
             node: NodeId::new(number),
             zone: ZoneId::new(zone),
             health: if up { Health::Up } else { Health::Down },
+            may_hold_data: !up || !drives.is_empty(),
             drives: (0..)
                 .zip(drives)
                 .map(|(index, (free, writable))| DriveView {

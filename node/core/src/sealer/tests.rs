@@ -79,6 +79,29 @@ fn a_short_and_a_silent_holder_are_missing() {
 }
 
 #[test]
+fn who_was_silent_counts_once_it_shows_every_row_clean() {
+    let answers = [(); 2].map(|()| Answer::Report(report(3, 1, &[])));
+    let answers = [answers[0].clone(), answers[1].clone(), Answer::Silent];
+    let sealed = seal(decide(&copies(&[1, 2, 3]), AckRule::Zone, 3, &answers)).sealed;
+    assert_eq!(sealed.missing, set(&[2]).mask());
+    let is_whole = |report: &SealReport| super::is_whole(&sealed, EPOCH, report);
+    assert!(is_whole(&report(3, 1, &[])));
+    assert!(is_whole(&report(5, 3, &[3, 4])), "what lies behind the end is cut");
+    assert!(!is_whole(&report(2, 1, &[])), "short");
+    assert!(!is_whole(&report(0, 0, &[])), "blank");
+    assert!(!is_whole(&report(3, 1, &[2])), "rotten");
+    assert!(!super::is_whole(&sealed, EPOCH.next(), &report(3, 1, &[])), "of another attempt");
+    let with = |change: fn(&mut SealReport)| {
+        let mut report = report(3, 1, &[]);
+        change(&mut report);
+        report
+    };
+    assert!(!is_whole(&with(|report| report.row_chain_crc32c[2] += 1)), "another last row");
+    assert!(!is_whole(&with(|report| report.row_ends_blocks[2] += 1)), "of another length");
+    assert!(!is_whole(&with(|report| report.row_ends_blocks.truncate(1))), "contradicts itself");
+}
+
+#[test]
 fn rows_that_nothing_points_to_are_cut_so_that_whole_holders_count_as_whole() {
     let spread = copies(&[1, 2, 3]);
     let answers = [3, 2, 2].map(|rows| Answer::Report(report(rows, 1, &[])));

@@ -208,7 +208,7 @@ fn deadline(parts: &CaretakerParts) -> Deadline {
     Deadline::after(parts.env.clock.now(), META_PATIENCE)
 }
 
-fn holders(record: &SlabRecord) -> impl Iterator<Item = (FragmentIndex, Holder)> {
+pub(super) fn holders(record: &SlabRecord) -> impl Iterator<Item = (FragmentIndex, Holder)> {
     (0u8..).map(FragmentIndex::new).zip(record.holders.iter().copied())
 }
 
@@ -216,7 +216,12 @@ fn address(record: &SlabRecord, fragment: FragmentIndex, holder: Holder) -> Frag
     FragmentAddress { drive: holder.drive, slab: record.slab, fragment, generation: record.generation }
 }
 
-async fn ask(parts: &CaretakerParts, record: &SlabRecord, fragment: FragmentIndex, holder: Holder) -> Answer {
+pub(super) async fn ask(
+    parts: &CaretakerParts,
+    record: &SlabRecord,
+    fragment: FragmentIndex,
+    holder: Holder,
+) -> Answer {
     let address = address(record, fragment, holder);
     let request = Request::Seal(Seal { address, profile: record.profile, epoch: record.epoch });
     match parts.peers.ask(holder.node, &request, Bytes::new(), SEAL_PATIENCE).await {
@@ -231,7 +236,7 @@ async fn ask(parts: &CaretakerParts, record: &SlabRecord, fragment: FragmentInde
 
 async fn commit(parts: &CaretakerParts, record: &SlabRecord, decided: Decided) {
     let Decided { sealed, settle, alarm } = decided;
-    let (rows, root_crc32c) = (sealed.rows, sealed.root_crc32c);
+    let length = Length { rows: sealed.rows, root_crc32c: sealed.root_crc32c };
     let command = GroupCommand::CommitSeal { slab: record.slab, epoch: record.epoch, sealed };
     match parts.meta.write(record.slab.group(), command, deadline(parts)).await {
         Ok(GroupReply::Slab(_)) => {
@@ -245,8 +250,21 @@ async fn commit(parts: &CaretakerParts, record: &SlabRecord, decided: Decided) {
         }
         Err(error) => return tracing::debug!(slab = %record.slab, %error, "seal not committed yet"),
     }
-    tracing::info!(slab = %record.slab, rows, "slab sealed");
-    let tell = holders(record).filter(|(fragment, _)| settle.contains(*fragment)).map(|(fragment, holder)| {
+    tracing::info!(slab = %record.slab, rows = length.rows, "slab sealed");
+    tell(parts, record, length, settle).await;
+}
+
+/// What a slab was sealed at.
+#[derive(Clone, Copy)]
+pub(super) struct Length {
+    pub(super) rows: u32,
+    pub(super) root_crc32c: u32,
+}
+
+/// Tells holders of every row where the slab ends.
+pub(super) async fn tell(parts: &CaretakerParts, record: &SlabRecord, length: Length, whole: FragmentSet) {
+    let Length { rows, root_crc32c } = length;
+    let tell = holders(record).filter(|(fragment, _)| whole.contains(*fragment)).map(|(fragment, holder)| {
         let settle = Settle { address: address(record, fragment, holder), epoch: record.epoch, rows, root_crc32c };
         async move {
             // A holder that misses this keeps rows beyond the length; nothing points to them.

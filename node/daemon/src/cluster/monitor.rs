@@ -33,6 +33,8 @@ struct Seen {
     /// The session of the last answer, and when its ping was sent: the session was the node's own at some time after that.
     session: Option<(SessionId, Instant)>,
     drives: Vec<DriveView>,
+    /// Drives that it could not open.
+    drives_failed: u16,
 }
 
 impl Monitor {
@@ -46,6 +48,7 @@ impl Monitor {
                 missed: None,
                 session: None,
                 drives: Vec::new(),
+                drives_failed: 0,
             })
             .collect();
         Arc::new(Self { env, seen: Mutex::new(seen) })
@@ -93,6 +96,7 @@ impl Monitor {
                 writable: drive.writable,
             })
             .collect();
+        seen.drives_failed = pong.drives_failed;
         seen.drives.sort_by_key(|drive| drive.drive);
     }
 
@@ -146,6 +150,7 @@ impl Seen {
             node: self.member.node,
             zone: self.member.zone,
             health: if up { Health::Up } else { Health::Down },
+            may_hold_data: self.heard.is_none() || self.drives_failed > 0 || !self.drives.is_empty(),
             drives: self.drives.clone(),
         }
     }
@@ -174,7 +179,17 @@ mod tests {
             missed: missed.map(at),
             session: session.map(|(id, sent)| (SessionId::new(id), at(sent))),
             drives: Vec::new(),
+            drives_failed: 0,
         }
+    }
+
+    #[test]
+    fn only_who_named_no_drives_at_all_is_a_witness() {
+        let may_hold_data = |seen: Seen| seen.view(at(100)).may_hold_data;
+        assert!(may_hold_data(seen(None, Some(90), None)), "never heard");
+        assert!(!may_hold_data(seen(Some(100), None, None)));
+        assert!(!may_hold_data(seen(Some(10), Some(90), None)), "a witness that is down");
+        assert!(may_hold_data(Seen { drives_failed: 1, ..seen(Some(100), None, None) }));
     }
 
     #[test]

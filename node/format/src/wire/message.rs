@@ -150,6 +150,8 @@ pub struct Pong {
     pub session: SessionId,
     /// Its drives.
     pub drives: Vec<DriveState>,
+    /// How many it was to have besides, and could not open.
+    pub drives_failed: u16,
 }
 
 /// A drive in a pong.

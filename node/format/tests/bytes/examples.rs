@@ -264,6 +264,7 @@ fn responses() -> Vec<Response> {
                 extent_len_bytes: 16 << 20,
                 writable: true,
             }],
+            drives_failed: 1,
         }),
         Response::Done,
         Response::Bytes,

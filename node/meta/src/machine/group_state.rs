@@ -107,6 +107,9 @@ pub(crate) fn apply(
             let layout = Layout { profile, holders, table_crc32c, missing };
             change_slab(changes, slab, |record| slab::relayout(record, generation, layout))
         }
+        GroupCommand::CountWhole { slab, generation, whole } => {
+            change_slab(changes, slab, |record| slab::count_whole(record, generation, whole))
+        }
         GroupCommand::KillEmpty { slab } => change_slab(changes, slab, slab::kill_empty),
         GroupCommand::FenceSession { session } => {
             session::fence(changes, session);

@@ -4,7 +4,8 @@
 //! ```text
 //!            BeginSeal (epoch+1)        CommitSeal at the epoch
 //!   Open ───────────────────▶ Sealing ───────────────────▶ Sealed ⟲ Relayout (generation+1)
-//!                             ⟲ BeginSeal (epoch+1)       │ KillEmpty (no rows)
+//!                             ⟲ BeginSeal (epoch+1)       │        ⟲ CountWhole
+//!                                                         │ KillEmpty (no rows)
 //!                                                         ▼
 //!                                                        Dead
 //! ```
@@ -84,6 +85,17 @@ pub(crate) fn relayout(record: &SlabRecord, generation: Generation, layout: Layo
     }
 }
 
+/// Counting again what counts already is no change and no refusal.
+pub(crate) fn count_whole(record: &SlabRecord, generation: Generation, whole: u32) -> Option<SlabRecord> {
+    match &record.state {
+        SlabState::Sealed(sealed) if record.generation == generation && record.profile.is_copies() => {
+            let sealed = Sealed { missing: sealed.missing & !whole, ..sealed.clone() };
+            Some(SlabRecord { state: SlabState::Sealed(sealed), ..record.clone() })
+        }
+        SlabState::Open | SlabState::Sealing | SlabState::Sealed(_) | SlabState::Dead => None,
+    }
+}
+
 /// A slab without rows has no needles, so no version can point into it. Killing it again is no change and no refusal.
 pub(crate) fn kill_empty(record: &SlabRecord) -> Option<SlabRecord> {
     match &record.state {
@@ -116,6 +128,7 @@ pub(crate) fn malformed(command: &GroupCommand) -> Option<&'static str> {
         | GroupCommand::CloseBucket { .. }
         | GroupCommand::Commit { .. }
         | GroupCommand::CommitSeal { .. }
+        | GroupCommand::CountWhole { .. }
         | GroupCommand::KillEmpty { .. }
         | GroupCommand::FenceSession { .. } => None,
     }

@@ -3,7 +3,7 @@
 //!
 //! - Raft: a term of a group has one leader; within a life of a node its term and what it has applied never go back.
 //! - **I3** What a holder has of a copy only grows until a seal mark is on it, also over restarts and power cuts; within a life its epoch
-//!   never goes back, and a seal mark that is there stays.
+//!   never goes back, and a seal mark that is there stays; unless the slab table does not name it any more.
 //! - **I6** A fragment that is gone was superseded: the slab table, asked at that moment, does not name it any more.
 //! - **I12** The tasks of a node and its alarms are bounded.
 //!
@@ -57,6 +57,15 @@ pub struct Harm {
     pub state: bool,
 }
 
+/// A fragment that is gone, or has less than it had: right only if the slab table does not name it any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receded {
+    /// As it was.
+    pub before: FragmentReport,
+    /// As it is, where there is one in its place: whoever was fenced and does not know it yet may begin it anew after it was freed.
+    pub now: Option<(FragmentReport, &'static str)>,
+}
+
 /// Something to tell in the trace.
 pub type Told = (&'static str, String);
 
@@ -84,7 +93,7 @@ fn is_kept(report: &FragmentReport) -> bool {
 }
 
 impl Watch {
-    /// Looks at a node in its `life`; gives what to tell, and the fragments that are gone since the last look.
+    /// Looks at a node in its `life`; gives what to tell, and the fragments that are gone or have less since the last look.
     pub fn look(
         &mut self,
         node: NodeId,
@@ -92,7 +101,7 @@ impl Watch {
         tasks: usize,
         harm: Harm,
         glimpse: &Glimpse,
-    ) -> (Vec<Told>, Vec<FragmentReport>) {
+    ) -> (Vec<Told>, Vec<Receded>) {
         self.looks += 1;
         let mut told = Vec::new();
         self.look_at_groups(node, life, harm.state, &glimpse.groups, &mut told);
@@ -108,22 +117,22 @@ impl Watch {
         (told, gone)
     }
 
-    /// Judges fragments that are gone from `node` by the slab table as it is now.
-    pub fn judge_gone(
-        &mut self,
-        node: NodeId,
-        gone: &[FragmentReport],
-        table: &BTreeMap<SlabId, SlabRecord>,
-    ) {
-        for report in gone {
-            let address = &report.address;
+    /// Judges fragments that are gone from `node`, or have less there, by the slab table as it is now.
+    pub fn judge_gone(&mut self, node: NodeId, gone: &[Receded], table: &BTreeMap<SlabId, SlabRecord>) {
+        for Receded { before, now } in gone {
+            let address = &before.address;
             let Some(record) = table.get(&address.slab) else { continue };
             let holder = record.holders.get(usize::from(address.fragment.get()));
             let named = record.state != SlabState::Dead
                 && record.generation == address.generation
                 && holder.is_some_and(|holder| (holder.node, holder.drive) == (node, address.drive));
-            if named {
-                self.found(FREED, format!("{node}: {address:?}, the table has {record:?}"));
+            match now {
+                _ if !named => {}
+                None => self.found(FREED, format!("{node}: {address:?}, the table has {record:?}")),
+                Some((now, wrong)) => self.found(
+                    GROWS,
+                    format!("{node}: {wrong}: {before:?}, then {now:?}; the table has {record:?}"),
+                ),
             }
         }
     }
@@ -187,7 +196,7 @@ impl Watch {
         harmed: bool,
         reports: &[FragmentReport],
         told: &mut Vec<Told>,
-    ) -> Vec<FragmentReport> {
+    ) -> Vec<Receded> {
         let now: BTreeMap<FragmentKey, FragmentReport> =
             reports.iter().map(|report| (key_of(&report.address), *report)).collect();
         let (before_life, before) = self.fragments.insert(node, (life, now.clone())).unwrap_or_default();
@@ -206,7 +215,7 @@ impl Watch {
                         ));
                     }
                     if !harmed && let Some(wrong) = shrunk(old, report, before_life == life) {
-                        self.found(GROWS, format!("{place}: {wrong}: {old:?}, then {report:?}"));
+                        gone.push(Receded { before: *old, now: Some((*report, wrong)) });
                     }
                 }
             }
@@ -216,7 +225,7 @@ impl Watch {
                 let FragmentAddress { slab, fragment, generation, .. } = &old.address;
                 told.push(("slab", format!("{slab} {fragment} {generation} on {node}: gone")));
                 if !harmed && is_kept(old) {
-                    gone.push(*old);
+                    gone.push(Receded { before: *old, now: None });
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Every state against every command, with what matches and what does not.
 
-use super::{Layout, begin_seal, commit_seal, malformed, open, relayout};
+use super::{Layout, begin_seal, commit_seal, count_whole, malformed, open, relayout};
 use crate::group::GroupCommand;
 use strongroom_types::slab::Sealed;
 use strongroom_types::{
@@ -113,6 +113,27 @@ fn relayout_needs_the_generation_and_a_sealed_slab_and_keeps_the_image() {
             assert_eq!((after.table_crc32c.len(), after.missing), (6, 2));
         }
     }
+}
+
+#[test]
+fn copies_that_were_missing_count_again_at_their_generation_only() {
+    let short = Sealed { missing: 0b101, ..sealed(3) };
+    for state in [SlabState::Open, SlabState::Sealing, SlabState::Sealed(short.clone()), SlabState::Dead] {
+        for generation in [1, 2, 3] {
+            let record = SlabRecord { state: state.clone(), generation: Generation::new(2), ..opened() };
+            let fits = generation == 2 && matches!(state, SlabState::Sealed(_));
+            let counted = SlabState::Sealed(Sealed { missing: 0b100, ..short.clone() });
+            let expected = fits.then(|| SlabRecord { state: counted, ..record.clone() });
+            assert_eq!(count_whole(&record, Generation::new(generation), 0b011), expected, "{state:?}");
+        }
+    }
+    let coded = SlabRecord {
+        state: SlabState::Sealed(short),
+        profile: Profile::new(3, 3).unwrap(),
+        holders: holders(6),
+        ..opened()
+    };
+    assert_eq!(count_whole(&coded, coded.generation, 0b001), None, "a seal says nothing of coded fragments");
 }
 
 #[test]

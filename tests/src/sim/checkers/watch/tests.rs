@@ -32,11 +32,31 @@ fn group(leads: bool, term: u64, applied: u64) -> Glimpse {
     Glimpse { groups: vec![group], ..Glimpse::default() }
 }
 
-/// The rules that these looks at nodes and lives break.
+/// What the slab table may have.
+fn record(generation: u32, state: SlabState) -> SlabRecord {
+    let mut holders = Holders::new();
+    holders.push(Holder { node: NODE, drive: DriveId::new(1) }).unwrap();
+    SlabRecord {
+        slab: slab(),
+        state,
+        epoch: Epoch::FIRST,
+        generation: Generation::new(generation),
+        profile: Profile::copies(3).unwrap(),
+        holders,
+        writer: NODE,
+        session: SessionId::new(1),
+        given_out: None,
+    }
+}
+
+/// The rules that these looks at nodes and lives break, where the table names the slab all the time.
 fn broken(media: bool, looks: &[(u64, u64, Glimpse)]) -> Vec<&'static str> {
     let mut watch = Watch::default();
+    let table = BTreeMap::from([(slab(), record(Generation::FIRST.get(), SlabState::Open))]);
     for (node, life, glimpse) in looks {
-        watch.look(NodeId::new(*node), *life, 10, Harm { media, state: false }, glimpse);
+        let node = NodeId::new(*node);
+        let (_, gone) = watch.look(node, *life, 10, Harm { media, state: false }, glimpse);
+        watch.judge_gone(node, &gone, &table);
     }
     let (count, violations) = watch.result();
     assert_eq!(count, looks.len() as u64);
@@ -91,19 +111,6 @@ fn what_is_gone_must_not_be_named() {
     };
     assert_eq!(gone(report(0, false, 1), false).1, [], "nothing was in it yet");
     assert_eq!(gone(report(4096, true, 2), true).1, [], "harmed");
-    let mut holders = Holders::new();
-    holders.push(Holder { node: NODE, drive: DriveId::new(1) }).unwrap();
-    let record = |generation: u32, state| SlabRecord {
-        slab: slab(),
-        state,
-        epoch: Epoch::FIRST,
-        generation: Generation::new(generation),
-        profile: Profile::copies(3).unwrap(),
-        holders: holders.clone(),
-        writer: NODE,
-        session: SessionId::new(1),
-        given_out: None,
-    };
     let first = Generation::FIRST.get();
     for (record, wrong) in [
         (record(first, SlabState::Open), 1),
@@ -112,7 +119,14 @@ fn what_is_gone_must_not_be_named() {
     ] {
         let (mut watch, gone) = gone(report(4096, true, 2), false);
         assert_eq!(gone.len(), 1);
-        watch.judge_gone(NODE, &gone, &BTreeMap::from([(slab(), record)]));
+        let table = BTreeMap::from([(slab(), record)]);
+        watch.judge_gone(NODE, &gone, &table);
+        assert_eq!(watch.result().1.len(), wrong);
+        // Freed, and begun anew by a writer that does not know yet: as right or wrong as being gone.
+        let mut watch = Watch::default();
+        watch.look(NODE, 1, 10, Harm::default(), &fragments(&[report(4096, true, 2)]));
+        let (_, anew) = watch.look(NODE, 1, 10, Harm::default(), &fragments(&[report(8192, false, 1)]));
+        watch.judge_gone(NODE, &anew, &table);
         assert_eq!(watch.result().1.len(), wrong);
     }
 }
