@@ -51,8 +51,8 @@ impl Barrier {
         self.state.lock().expect("no holder of this lock panics")
     }
 
-    /// Completes once the local state holds everything that was committed before this call.
-    pub(crate) async fn pass(self: &Arc<Self>) -> Result<(), BarrierError> {
+    /// Completes once the local state holds everything that was committed before this call; gives the last entry of that.
+    pub(crate) async fn pass(self: &Arc<Self>) -> Result<Option<u64>, BarrierError> {
         let (sender, receiver) = oneshot::channel();
         let start = {
             let mut state = self.lock();
@@ -69,10 +69,11 @@ impl Barrier {
         if start {
             self.spawn.spawn("meta.barrier", Box::pin(Arc::clone(self).run()));
         }
-        if let Some(index) = receiver.await.unwrap_or(Err(BarrierError::Stopped))? {
+        let committed = receiver.await.unwrap_or(Err(BarrierError::Stopped))?;
+        if let Some(index) = committed {
             self.applied.reached(index).await;
         }
-        Ok(())
+        Ok(committed)
     }
 
     async fn run(self: Arc<Self>) {

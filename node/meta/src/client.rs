@@ -3,7 +3,9 @@
 
 use crate::control::{ControlAnswer, ControlQuery};
 use crate::group::{Entry, EntryOutcome, GroupAnswer, GroupQuery};
+use crate::meta::{Opening, Said};
 use crate::raft::{Command, Reply};
+use crate::raft_id::RaftId;
 use serde::{Deserialize, Serialize};
 use strongroom_types::NodeId;
 
@@ -27,9 +29,11 @@ pub(crate) enum Operation {
     ReadGroup(GroupQuery),
     /// Between voters, whoever leads.
     Join(JoinAsk),
+    /// A voter asks whether it is one, and how far it must have come to have caught up.
+    Place(RaftId),
 }
 
-/// What voters ask each other before they are members; see `meta::join`.
+/// What voters ask each other before their groups run; see `meta::join`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum JoinAsk {
     /// The founder asks for a promise.
@@ -38,6 +42,8 @@ pub(crate) enum JoinAsk {
     Standing,
     /// The asking node has a new id: look at your groups.
     Enrolled,
+    /// The asking node's store is open; see `meta::openings`.
+    Opened(Opening),
 }
 
 /// An answer to that.
@@ -53,6 +59,10 @@ pub(crate) enum JoinAnswer {
     Refused,
     /// Heard.
     Noted,
+    /// A later opening of the asking node's store was seen: this one is an older copy.
+    Outdated,
+    /// No later opening was seen, and this one is remembered. In the groups that this node leads, the asking one has said to have this.
+    Seen { said: Vec<Said> },
 }
 
 impl Operation {
@@ -60,7 +70,7 @@ impl Operation {
     pub(crate) fn changes(&self) -> bool {
         match self {
             Self::Propose(_) | Self::Commit { .. } => true,
-            Self::ReadControl(_) | Self::ReadGroup(_) | Self::Join(_) => false,
+            Self::ReadControl(_) | Self::ReadGroup(_) | Self::Join(_) | Self::Place(_) => false,
         }
     }
 }
@@ -87,4 +97,9 @@ pub(crate) enum ClientAnswer {
     /// The request makes no sense. Nothing was done.
     Malformed,
     Join(JoinAnswer),
+    /// Whether it votes, and the last entry that was committed when it asked.
+    Place {
+        votes: bool,
+        committed: Option<u64>,
+    },
 }

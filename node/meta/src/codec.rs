@@ -5,6 +5,8 @@
 //! value = CRC32C of key and rest (u32 BE), rest; log entries have their own form, see `log`
 //!
 //! 0xfffe 'j'                            the node's standing, see `standing`
+//! 0xfffe 'o'                            how often its store was opened, see `meta::openings`
+//! 0xfffe 's' node (u64 BE)              the last opening that was seen of another node
 //! group (u16 BE; 0 control, g+1 data group g)
 //!   'l' index (u64 BE)                 log entry: version, CRC32C (of index and body), body
 //!   'm' 'v' | 'c' | 'p'                vote, committed, purged
@@ -17,7 +19,7 @@ use crate::limits::CLEAR_KEYS;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use strongroom_types::GroupId;
+use strongroom_types::{GroupId, NodeId};
 
 /// The version that records are written with.
 const RECORD_VERSION: u8 = 1;
@@ -25,6 +27,14 @@ const SEAL_LEN_BYTES: usize = 4;
 
 /// Where the node's standing lies: beside the groups, whose tags are lower, and below the store's own keys.
 pub(crate) const STANDING: [u8; 3] = [0xff, 0xfe, b'j'];
+
+/// Where the number of the store's last opening lies.
+pub(crate) const OPENING: [u8; 3] = [0xff, 0xfe, b'o'];
+
+/// Where the last opening lies that was seen of `node`.
+pub(crate) fn seen_key(node: NodeId) -> Vec<u8> {
+    [&[0xff, 0xfe, b's'], &node.get().to_be_bytes()[..]].concat()
+}
 
 /// A record that is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

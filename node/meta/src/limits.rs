@@ -85,6 +85,9 @@ pub const VOTERS_STEP_PATIENCE: Duration = Duration::from_secs(30);
 pub const JOIN_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between tries to join the cluster.
 pub const JOIN_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long other voters may take to say whether they saw a later opening of this store, before its groups run without their word. Those that
+/// run answer within a sync; a voter that vanished must not keep a group of three from starting.
+pub const OPENING_PATIENCE: Duration = Duration::from_secs(1);
 /// How long one peer may take to say how it stands.
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(2);
 /// After this long without being let in, or without a leader under a new id, an operator is told.

@@ -153,6 +153,11 @@ impl LogStore {
         Ok(Self { kv, keys, syncer, spawn, ends: Arc::new(Mutex::new(Ends { purged, first, last })), damage })
     }
 
+    /// The vote and the last entry that are there now.
+    pub(crate) fn kept(&self) -> Result<(Option<Vote>, Option<LogId>), LogError> {
+        Ok((record(&*self.kv, "vote", &self.keys.vote())?, self.ends().last))
+    }
+
     /// Puts the first entry into a log that never had any. Durable before anything that this voter says.
     pub(crate) fn seed(&self, first: &LogEntry) -> Result<(), LogError> {
         let mut ends = self.ends();

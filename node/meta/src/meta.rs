@@ -15,11 +15,14 @@
 
 mod join;
 mod life;
+mod openings;
+mod place;
 mod route;
 mod start;
 mod status;
 mod voters;
 
+pub(crate) use openings::{Opening, Said};
 pub use start::StartError;
 pub use status::GroupStatus;
 
@@ -37,6 +40,7 @@ use crate::raft_id::RaftId;
 use crate::{client::ClientAnswer, limits};
 use life::Life;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use strongroom_env::Env;
@@ -149,6 +153,8 @@ struct Group {
     barrier: Arc<Barrier>,
     proposer: Arc<Proposer>,
     damage: Damage,
+    /// Its leader has said in this run that this node votes in it, and the node has had all that was committed then.
+    is_taken_in: AtomicBool,
 }
 
 /// The groups of one node, and the way to all others.
@@ -161,6 +167,8 @@ pub struct Meta {
     life: RwLock<Arc<Life>>,
     alarms: Alarms,
     look_at_voters: Notify,
+    /// How often that was asked for.
+    looks_wanted: AtomicU64,
     /// Where each group's leader was last seen.
     hints: Mutex<BTreeMap<Option<GroupId>, NodeId>>,
 }
@@ -312,7 +320,9 @@ fn check(operation: &Operation) -> Result<(), MetaError> {
             bounded(encoded_len_bytes(command), limits::COMMAND_LEN_BYTES_MAX)
         }
         Operation::Commit { entry, .. } => bounded(encoded_len_bytes(entry), limits::ENTRY_LEN_BYTES_MAX),
-        Operation::ReadControl(_) | Operation::ReadGroup(_) | Operation::Join(_) => Ok(()),
+        Operation::ReadControl(_) | Operation::ReadGroup(_) | Operation::Join(_) | Operation::Place(_) => {
+            Ok(())
+        }
     }
 }
 

@@ -18,8 +18,6 @@ pub(crate) enum Standing {
     },
     /// The cluster was founded before without this store: it asks for an incarnation.
     Enrolling {
-        /// Under which it asks.
-        nonce: u64,
         /// The founding that was heard of.
         founding: u64,
     },

@@ -119,6 +119,11 @@ impl MemoryMedia {
         self.lock().off_after = Some(syncs);
     }
 
+    /// It does not fail any more.
+    pub fn power_stays_on(&self) {
+        self.lock().off_after = None;
+    }
+
     /// Whether that came to pass.
     pub fn is_off(&self) -> bool {
         self.lock().off

@@ -24,9 +24,10 @@
 //! `a` that it hears of: that member's word is needed for `b`, and it will not give it. Only an answer to a question that was
 //! asked since the promise counts for that: an earlier one may speak of a founder that was erased meanwhile.
 //!
-//! **Enrolling.** A store that hears of a founding which it has not promised was not there, or was erased. It draws a nonce, stores it,
-//! and asks the control group for an incarnation; the same nonce gets the same one, so a crash anywhere costs nothing. Only when
-//! the incarnation is stored do its groups run: empty, as learners or nobody, until their leaders take them in (`voters`).
+//! **Enrolling.** A store that hears of a founding which it has not promised was not there, or was erased. It draws a nonce for this run and
+//! asks the control group for an incarnation, as often as it takes: the same nonce gets the same one. A crash costs that incarnation and no
+//! more. Only when the incarnation is stored, and its opening told (`openings`), do its groups run: empty, as learners or nobody, until
+//! their leaders take them in (`voters`). It is ready once they all have (`place`).
 //!
 //! **What this does not cover.** A majority of a group erased at once: the rest knows that it is not a majority, and refuses. It says so.
 
@@ -43,12 +44,13 @@ use bytes::Bytes;
 use futures::future::join_all;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 use strongroom_format::wire::{Frame, Request};
 use strongroom_types::{Deadline, NodeId};
 
 impl Meta {
     /// All voters of all groups.
-    fn all_voters(&self) -> BTreeSet<NodeId> {
+    pub(super) fn all_voters(&self) -> BTreeSet<NodeId> {
         described_groups(&self.config).flat_map(|(_, voters)| voters.iter().copied()).collect()
     }
 
@@ -80,8 +82,10 @@ impl Meta {
     async fn step(&self, life: &Arc<Life>) -> bool {
         let standing = life.standing.lock().await.clone();
         let done = match standing {
-            Some(Standing::Member { incarnation, .. }) => return self.take_part(life, incarnation).await,
-            Some(Standing::Enrolling { nonce, founding }) => self.enrol(life, nonce, founding).await,
+            Some(Standing::Member { incarnation, founding }) => {
+                return self.take_part(life, incarnation, founding).await;
+            }
+            Some(Standing::Enrolling { founding }) => self.enrol(life, founding).await,
             None | Some(Standing::Promised { .. }) if self.founder() == Some(self.config.node) => {
                 self.found(life).await
             }
@@ -93,10 +97,17 @@ impl Meta {
         false
     }
 
-    async fn take_part(&self, life: &Arc<Life>, incarnation: u32) -> bool {
-        if life.id().is_none()
-            && let Err(error) = self.start_groups(life, incarnation).await
-        {
+    async fn take_part(&self, life: &Arc<Life>, incarnation: u32, founding: u64) -> bool {
+        match self.open(life, founding, incarnation).await {
+            Ok(true) => {}
+            // This life ends.
+            Ok(false) => return false,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the store is not open");
+                return false;
+            }
+        }
+        if let Err(error) = self.start_groups(life, incarnation).await {
             tracing::error!(error = &error as &dyn std::error::Error, "groups cannot be started");
             return false;
         }
@@ -172,9 +183,7 @@ impl Meta {
             Some(Standing::Promised { nonces }) if nonces.contains(&founding) => {
                 Standing::Member { incarnation: 0, founding }
             }
-            None | Some(Standing::Promised { .. }) => {
-                Standing::Enrolling { nonce: self.env.rng.u64(), founding }
-            }
+            None | Some(Standing::Promised { .. }) => Standing::Enrolling { founding },
             Some(Standing::Enrolling { .. } | Standing::Member { .. }) => return Ok(()),
         };
         next.save(&*life.lease, &life.syncer).await?;
@@ -182,9 +191,10 @@ impl Meta {
         Ok(())
     }
 
-    async fn enrol(&self, life: &Life, nonce: u64, founding: u64) -> Result<(), SyncError> {
+    async fn enrol(&self, life: &Life, founding: u64) -> Result<(), SyncError> {
         let deadline = Deadline::after(self.env.clock.now(), JOIN_PATIENCE);
-        let command = ControlCommand::Enrol { node: self.config.node, nonce };
+        // Not a stored nonce: an older copy of a store that was about to enrol would get the incarnation that was used since.
+        let command = ControlCommand::Enrol { node: self.config.node, nonce: life.run };
         match self.control(command, deadline).await {
             Ok(ControlReply::Enrolled { incarnation }) => {
                 let mut standing = life.standing.lock().await;
@@ -212,8 +222,14 @@ impl Meta {
 
     /// What a node that is not a member waits for; `None` where it is one, or needs not be.
     pub(super) fn waits_for(&self) -> Option<String> {
-        if !self.votes() || self.life().id().is_some() {
+        let life = self.life();
+        if !self.votes() || life.id().is_some() {
             return None;
+        }
+        if life.is_open() {
+            return Some(String::from(
+                "other voters are asked whether this node's state is the last that they saw",
+            ));
         }
         Some(format!(
             "this node has no state yet: a new cluster needs all of nodes {:?} to start, and one that exists must let it in",
@@ -224,14 +240,19 @@ impl Meta {
     /// Asks all other voters; `None` for those that gave no answer. In the order of their ids.
     async fn ask_all(&self, ask: &JoinAsk) -> Vec<Option<JoinAnswer>> {
         let peers = self.all_voters().into_iter().filter(|node| *node != self.config.node);
-        join_all(peers.map(|peer| self.ask_peer(peer, ask.clone()))).await
+        join_all(peers.map(|peer| self.ask_peer(peer, ask.clone(), JOIN_PATIENCE))).await
     }
 
-    async fn ask_peer(&self, peer: NodeId, ask: JoinAsk) -> Option<JoinAnswer> {
-        let patience_ms = u32::try_from(JOIN_PATIENCE.as_millis()).unwrap_or(u32::MAX);
+    pub(super) async fn ask_peer(
+        &self,
+        peer: NodeId,
+        ask: JoinAsk,
+        patience: Duration,
+    ) -> Option<JoinAnswer> {
+        let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
         let request = ClientRequest { patience_ms, operation: Operation::Join(ask) };
         let request = Request::Meta { group: None, body: encode_body(&request) };
-        let deadline = Deadline::after(self.env.clock.now(), JOIN_PATIENCE);
+        let deadline = Deadline::after(self.env.clock.now(), patience);
         let frame = self.env.net.call(peer, Frame::request(&request, Bytes::new()), deadline).await.ok()?;
         match opaque(&frame).and_then(|body| decode_body(&body))? {
             ClientAnswer::Join(answer) => Some(answer),
@@ -245,8 +266,11 @@ impl Meta {
         let mut standing = life.standing.lock().await;
         let known = standing.as_ref().and_then(Standing::founding);
         match (ask, known) {
+            (JoinAsk::Opened(opening), _) => {
+                self.serve_opening(&life, standing.as_ref(), from, opening).await
+            }
             (JoinAsk::Enrolled, _) => {
-                self.look_at_voters.notify_one();
+                self.look_at_voters_now();
                 JoinAnswer::Noted
             }
             (JoinAsk::Standing | JoinAsk::Promise { .. }, Some(founding)) => JoinAnswer::Founded { founding },

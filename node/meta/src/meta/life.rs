@@ -1,17 +1,20 @@
 //! One life of this node's state: its groups, its standing, its lease of the store. It ends when damage is found; what the store
 //! held is set aside then, and the next life begins with nothing and joins the cluster as another voter.
 
-use super::start::{self, Opened, StartError};
+use super::openings::Opened;
+use super::start::{self, Kept, OpenGroup, StartError};
 use super::{Group, Meta, MetaError};
 use crate::damage::Damage;
 use crate::fault::MetaFault;
 use crate::kv::{Integrity, Lease, OrderedKv};
+use crate::log::LogError;
 use crate::raft_id::RaftId;
 use crate::standing::Standing;
 use crate::syncer::{Syncer, offload};
-use futures::future::{Either, join_all, select};
+use futures::future::{Either, join, join_all, select};
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use strongroom_env::Env;
 use strongroom_types::GroupId;
@@ -28,16 +31,33 @@ pub(super) struct Running {
     pub(super) groups: BTreeMap<Option<GroupId>, Arc<Group>>,
 }
 
+/// Groups that are read and do not run yet, and as whom they are to.
+type ReadGroups = (RaftId, Vec<OpenGroup>);
+
 pub(super) struct Life {
     pub(super) lease: Arc<Lease>,
     pub(super) syncer: Syncer,
     pub(super) damage: Damage,
     /// Held while it changes, so that an answer is given after the change it speaks of is durable.
     pub(super) standing: tokio::sync::Mutex<Option<Standing>>,
+    /// What was read at the start, until it runs.
+    read: Mutex<Option<ReadGroups>>,
     pub(super) running: RwLock<Running>,
+    /// Drawn for this life and this run of it: what is asked under it speaks of no other one.
+    pub(super) run: u64,
+    pub(super) opened: Mutex<Opened>,
+    /// The control group has said in this run that no later incarnation was given.
+    pub(super) is_present: AtomicBool,
 }
 
 impl Life {
+    /// What of its promises is in the store, where its groups are read and do not run.
+    pub(super) fn kept(&self) -> Result<BTreeMap<Option<GroupId>, Kept>, LogError> {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups = read.iter().flat_map(|(_, groups)| groups);
+        groups.map(|group| Ok((group.group, group.kept()?))).collect()
+    }
+
     pub(super) fn begin(kv: &Arc<dyn OrderedKv>, env: &Env) -> Arc<Self> {
         let lease = Lease::new(Arc::clone(kv));
         let leased: Arc<dyn OrderedKv> = lease.clone();
@@ -47,13 +67,22 @@ impl Life {
             syncer,
             damage,
             standing: tokio::sync::Mutex::default(),
+            read: Mutex::default(),
             running: RwLock::default(),
+            run: env.rng.u64(),
+            opened: Mutex::default(),
+            is_present: AtomicBool::new(false),
         })
     }
 
     fn end_groups(&self) -> BTreeMap<Option<GroupId>, Arc<Group>> {
         let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *running).groups
+    }
+
+    /// Whether it is a member, and its opening is told.
+    pub(super) fn is_open(&self) -> bool {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).is_told()
     }
 
     /// As whom it takes part; `None` where it does not.
@@ -102,9 +131,23 @@ impl Meta {
             found => found,
         };
         match *standing {
-            Some(Standing::Member { incarnation, .. }) => self.start_groups(life, incarnation).await,
+            // A store that cannot be read is told at once; its groups run once this opening is known (`join`).
+            Some(Standing::Member { incarnation, .. }) => {
+                let groups = self.read_groups(life, incarnation)?;
+                *life.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(groups);
+                Ok(())
+            }
             Some(Standing::Promised { .. } | Standing::Enrolling { .. }) | None => Ok(()),
         }
+    }
+
+    /// Reads the groups that this node votes in, as this incarnation.
+    fn read_groups(&self, life: &Life, incarnation: u32) -> Result<ReadGroups, Box<StartError>> {
+        let node = self.config.node;
+        let id = RaftId::new(node, incarnation).ok_or(Box::new(StartError::NodeId { node }))?;
+        let own = start::described_groups(&self.config).filter(|(_, voters)| voters.contains(&node));
+        let opened = own.map(|group| start::open_group(&self.env, id, group, life));
+        Ok((id, opened.collect::<Result<_, _>>()?))
     }
 
     /// Starts the groups that this node votes in, as this incarnation. All are read before any runs.
@@ -113,11 +156,11 @@ impl Meta {
         life: &Arc<Life>,
         incarnation: u32,
     ) -> Result<(), Box<StartError>> {
-        let node = self.config.node;
-        let id = RaftId::new(node, incarnation).ok_or(Box::new(StartError::NodeId { node }))?;
-        let own = start::described_groups(&self.config).filter(|(_, voters)| voters.contains(&node));
-        let opened: Vec<Opened> =
-            own.map(|group| start::open_group(&self.env, id, group, life)).collect::<Result<_, _>>()?;
+        let read = life.read.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (id, opened) = match read {
+            Some(groups) => groups,
+            None => self.read_groups(life, incarnation)?,
+        };
         let mut groups = BTreeMap::new();
         for opened in opened {
             let group = opened.group;
@@ -177,6 +220,7 @@ impl Meta {
             let life = self.life();
             let lived = Box::pin(async {
                 self.join(&life).await;
+                join(self.tell_the_rest(&life), self.take_place(&life)).await;
                 std::future::pending::<()>().await;
             });
             let reason = match select(lived, Box::pin(life.damage.any())).await {

@@ -1,5 +1,6 @@
 //! Finding the leader: asking, following hints, trying again.
 
+use super::voters::votes;
 use super::{Group, Meta, MetaError, check, encoded_len_bytes};
 use crate::barrier::BarrierError;
 use crate::client::{ClientAnswer, ClientRequest, Operation};
@@ -175,7 +176,31 @@ impl Meta {
                 let reader = group.reader.clone();
                 self.serve_read(&group, deadline, move || reader.group(query).map(ClientAnswer::Group)).await
             }
+            Operation::Place(id) => self.serve_place(&group, id, deadline).await,
             Operation::Join(_) => unreachable!("answered above"),
+        }
+    }
+
+    /// Waits until this node's state has all that was committed by now, where it leads; gives the last entry of that.
+    async fn pass(&self, group: &Group, deadline: Deadline) -> Result<Option<u64>, ClientAnswer> {
+        let pass = Box::pin(group.barrier.pass());
+        match select(pass, self.env.clock.sleep(deadline.remaining(self.env.clock.now()))).await {
+            Either::Left((Ok(committed), _)) => Ok(committed),
+            Either::Left((Err(error), _)) => Err(error.into()),
+            Either::Right(_) => Err(ClientAnswer::NotDone),
+        }
+    }
+
+    async fn serve_place(&self, group: &Group, id: RaftId, deadline: Deadline) -> ClientAnswer {
+        match self.pass(group, deadline).await {
+            Ok(committed) => {
+                let votes = votes(group, id);
+                if !votes {
+                    self.look_at_voters_now();
+                }
+                ClientAnswer::Place { votes, committed }
+            }
+            Err(answer) => answer,
         }
     }
 
@@ -185,11 +210,8 @@ impl Meta {
         deadline: Deadline,
         read: impl FnOnce() -> Result<ClientAnswer, MachineError> + Send + 'static,
     ) -> ClientAnswer {
-        let pass = Box::pin(group.barrier.pass());
-        match select(pass, self.env.clock.sleep(deadline.remaining(self.env.clock.now()))).await {
-            Either::Left((Ok(()), _)) => {}
-            Either::Left((Err(error), _)) => return error.into(),
-            Either::Right(_) => return ClientAnswer::NotDone,
+        if let Err(answer) = self.pass(group, deadline).await {
+            return answer;
         }
         match offload(&self.env.spawn, "meta.read", read).await {
             Some(Ok(answer)) => answer,
@@ -231,7 +253,8 @@ impl Tries {
                 answer @ (ClientAnswer::Reply(_)
                 | ClientAnswer::Outcome(_)
                 | ClientAnswer::Control(_)
-                | ClientAnswer::Group(_)),
+                | ClientAnswer::Group(_)
+                | ClientAnswer::Place { .. }),
             ) => return Ok(Step::Answer(answer)),
             Ok(ClientAnswer::Failed) => return Err(MetaError::Failed),
             Ok(ClientAnswer::NotLeader(hint)) => (false, hint),

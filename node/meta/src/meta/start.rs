@@ -8,15 +8,16 @@ use crate::damage::{Alarms, Damage};
 use crate::kv::{KvError, OrderedKv};
 use crate::limits::{APPEND_ENTRIES_MAX, SNAPSHOT_CHUNK_LEN_BYTES};
 use crate::log::{LogError, LogStore};
-use crate::machine::{MachineError, StateMachine};
+use crate::machine::{Applied, MachineError, StateMachine};
 use crate::network::Network;
 use crate::proposer::Proposer;
-use crate::raft::{LogEntry, LogId, Raft};
+use crate::raft::{LogEntry, LogId, Raft, Vote};
 use crate::raft_id::RaftId;
 use openraft::entry::RaftEntry;
 use openraft::error::Fatal;
 use openraft::{Config, ConfigError, Membership, SnapshotPolicy};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 use strongroom_env::{Env, Scope};
@@ -146,7 +147,18 @@ impl Meta {
         let raft_config = raft_config(&config).map_err(|source| Box::new(StartError::Timing(source)))?;
         let life = RwLock::new(Life::begin(&kv, &env));
         let (hints, alarms, look_at_voters) = (Mutex::default(), Alarms::default(), Notify::new());
-        let this = Arc::new(Self { env, config, raft_config, kv, life, alarms, look_at_voters, hints });
+        let looks_wanted = AtomicU64::new(0);
+        let this = Arc::new(Self {
+            env,
+            config,
+            raft_config,
+            kv,
+            life,
+            alarms,
+            look_at_voters,
+            looks_wanted,
+            hints,
+        });
         this.wake().await?;
         this.env.spawn.spawn("meta.life", Box::pin(Arc::clone(&this).live()));
         this.env.spawn.spawn("meta.voters", Box::pin(Arc::clone(&this).tend_voters()));
@@ -178,12 +190,28 @@ impl Meta {
     }
 }
 
+/// What of a group's promises is in a store.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) vote: Option<Vote>,
+    pub(super) last: Option<LogId>,
+    pub(super) applied: Arc<Applied>,
+}
+
 /// What a group is made from.
-pub(super) struct Opened {
+pub(super) struct OpenGroup {
     pub(super) group: Option<GroupId>,
     log: LogStore,
     machine: StateMachine,
     damage: Damage,
+}
+
+impl OpenGroup {
+    /// What of its promises is there.
+    pub(super) fn kept(&self) -> Result<Kept, LogError> {
+        let (vote, last) = self.log.kept()?;
+        Ok(Kept { vote, last, applied: self.machine.applied() })
+    }
 }
 
 /// The entry that every group's log begins with: its voters, as they were at the founding. Each of them writes it itself, so
@@ -199,7 +227,7 @@ pub(super) fn open_group(
     id: RaftId,
     (group, voters): (Option<GroupId>, &[NodeId]),
     life: &Life,
-) -> Result<Opened, Box<StartError>> {
+) -> Result<OpenGroup, Box<StartError>> {
     let kv = || -> Arc<dyn OrderedKv> { life.lease.clone() };
     let (syncer, damage) = (&life.syncer, &life.damage);
     let log = LogStore::open(kv(), group, syncer.clone(), Arc::clone(&env.spawn), damage.clone()).map_err(
@@ -220,7 +248,7 @@ pub(super) fn open_group(
     if id.incarnation() == 0 {
         log.seed(&first_entry(voters)).map_err(|source| Box::new(StartError::Log { group, source }))?;
     }
-    Ok(Opened { group, log, machine, damage: damage.clone() })
+    Ok(OpenGroup { group, log, machine, damage: damage.clone() })
 }
 
 /// Runs it.
@@ -228,9 +256,9 @@ pub(super) async fn start_group(
     env: &Env,
     id: RaftId,
     config: Arc<Config>,
-    opened: Opened,
+    opened: OpenGroup,
 ) -> Result<Group, Box<StartError>> {
-    let Opened { group, log, machine, damage } = opened;
+    let OpenGroup { group, log, machine, damage } = opened;
     let (reader, applied) = (machine.reader(), machine.applied());
     let network = Network::new(env.clone(), id, group);
     let scope = Scope { spawn: Arc::clone(&env.spawn), rng: Arc::clone(&env.rng) };
@@ -239,5 +267,5 @@ pub(super) async fn start_group(
     let raft = started.map_err(|source| Box::new(StartError::Raft { group, source: Box::new(source) }))?;
     let barrier = Barrier::new(raft.clone(), applied, Arc::clone(&env.spawn));
     let proposer = Proposer::new(id, raft.clone(), env.clone());
-    Ok(Group { id, raft, reader, barrier, proposer, damage })
+    Ok(Group { id, raft, reader, barrier, proposer, damage, is_taken_in: AtomicBool::new(false) })
 }

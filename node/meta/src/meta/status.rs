@@ -75,12 +75,6 @@ impl Meta {
 
     /// Why this node's voice does not count yet where it should.
     pub fn not_ready_because(&self) -> Vec<String> {
-        let name =
-            |group: Option<GroupId>| group.map_or_else(|| String::from("control"), |group| group.to_string());
-        let outside = self
-            .not_voting_in()
-            .into_iter()
-            .map(|group| format!("{} has not taken this node in yet", name(group)));
-        self.waits_for().into_iter().chain(outside).collect()
+        self.waits_for().into_iter().chain(self.without_place()).collect()
     }
 }

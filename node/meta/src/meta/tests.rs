@@ -19,6 +19,7 @@ use strongroom_types::{
 };
 
 mod lives;
+mod older;
 mod steps;
 
 const GROUP: GroupId = GroupId::new(0);
@@ -155,6 +156,9 @@ async fn a_node_that_was_away_long_catches_up_by_snapshot() {
         status_of(&cluster, leader).purged.unwrap_or_else(|| panic!("{:?}", status_of(&cluster, leader)));
     assert!(purged > 100, "the log was purged up to {purged}");
     cluster.start_node(away).await;
+    while cluster.meta(away).status().is_empty() {
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
     let status = |id| status_of(&cluster, id);
     assert!(status(away).applied < Some(purged));
     for _ in 0..500 {

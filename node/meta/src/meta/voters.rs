@@ -5,6 +5,8 @@
 //! that is meant for it. It is replaced by the present one in steps that each leave the group able to work, one voter of a group at a
 //! time: the new one becomes a learner, and once it has what the leader had when it was asked for, it takes the old one's
 //! place (openraft goes through a joint membership). A leader that finds a step of an earlier leader half done finishes it first.
+//! One that is gone again before it has caught up keeps nobody else waiting: all successors learn at once, whoever has caught up first
+//! is next, groups are tended side by side, and who hears of another enrolment while it waits looks anew.
 
 use super::life::Life;
 use super::start::described_groups;
@@ -14,9 +16,10 @@ use crate::limits::{
     JOIN_ALARM_AFTER, JOIN_PATIENCE, JOIN_PAUSE_MIN, VOTERS_LOOK_EVERY, VOTERS_STEP_PATIENCE,
 };
 use crate::raft_id::RaftId;
-use futures::future::select;
+use futures::future::{join_all, select};
 use openraft::{ChangeMembers, EmptyNode, ServerState};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use strongroom_types::{Deadline, GroupId, Instant, NodeId};
 
@@ -38,8 +41,8 @@ pub(super) enum Step {
     Finish(BTreeSet<u64>),
     /// This learner is of no use.
     Forget(BTreeSet<u64>),
-    /// The second takes the place of the first.
-    Replace(u64, u64),
+    /// One of the seconds, as soon as it has caught up, takes the place of its first.
+    Replace(Vec<(u64, u64)>),
 }
 
 /// The next step, if there is one. `configs` are the voter sets of the membership, more than one where it is joint.
@@ -68,9 +71,10 @@ pub(super) fn next_step(
     if !useless.is_empty() {
         return Some(Step::Forget(useless));
     }
-    let outdated = last.iter().find(|id| !wanted.contains(id))?;
-    let successor = present(RaftId::from_bits(*outdated).node())?.to_bits();
-    (successor != *outdated).then_some(Step::Replace(*outdated, successor))
+    let outdated = last.iter().filter(|id| !wanted.contains(id));
+    let pairs = outdated.filter_map(|old| Some((*old, present(RaftId::from_bits(*old).node())?.to_bits())));
+    let pairs: Vec<_> = pairs.filter(|(old, new)| old != new).collect();
+    (!pairs.is_empty()).then_some(Step::Replace(pairs))
 }
 
 impl Meta {
@@ -83,8 +87,15 @@ impl Meta {
             let life = self.life();
             let Some(own) = life.id() else { continue };
             self.watch_leaders(&life, own, &mut leaderless);
-            self.tend(&life, own, look.is_multiple_of(IDLE_LOOKS)).await;
+            let asks = look.is_multiple_of(IDLE_LOOKS) || !life.is_present.load(Ordering::Acquire);
+            self.tend(&life, own, asks).await;
         }
+    }
+
+    /// Somebody enrolled, or misses its place: look now instead of at the next turn.
+    pub(super) fn look_at_voters_now(&self) {
+        self.looks_wanted.fetch_add(1, Ordering::AcqRel);
+        self.look_at_voters.notify_one();
     }
 
     /// A group that lost its majority stays as it is, and somebody must know.
@@ -114,23 +125,31 @@ impl Meta {
         if !asks && !groups.values().any(|group| leads(group)) {
             return;
         }
+        let looks_wanted = self.looks_wanted.load(Ordering::Acquire);
+        let Some(enrolments) = self.enrolments(life, own).await else { return };
+        let led = described_groups(&self.config).filter_map(|(id, voters)| {
+            let group = groups.get(&id).filter(|group| leads(group))?;
+            Some(self.tend_group(id, group, voters, (&enrolments, looks_wanted)))
+        });
+        // openraft may never answer a change that its leader lost the term for.
+        select(Box::pin(join_all(led)), self.env.clock.sleep(VOTERS_STEP_PATIENCE)).await;
+    }
+
+    /// The present incarnations; `None` where there is no answer, or one that ends this life.
+    pub(super) async fn enrolments(&self, life: &Life, own: RaftId) -> Option<BTreeMap<NodeId, u32>> {
         let deadline = Deadline::after(self.env.clock.now(), JOIN_PATIENCE);
         let Ok(ControlAnswer::Enrolments(enrolments)) =
             self.control_query(ControlQuery::Enrolments, deadline).await
         else {
-            return;
+            return None;
         };
         let present = enrolments.get(&own.node()).copied().unwrap_or(0);
         if present > own.incarnation() {
             life.damage.found(&Outdated { own: own.incarnation(), present });
-            return;
+            return None;
         }
-        for (id, voters) in described_groups(&self.config) {
-            let Some(group) = groups.get(&id).filter(|group| leads(group)) else { continue };
-            let tended = Box::pin(self.tend_group(id, group, voters, &enrolments));
-            // openraft may never answer a change that its leader lost the term for.
-            select(tended, self.env.clock.sleep(VOTERS_STEP_PATIENCE)).await;
-        }
+        life.is_present.store(true, Ordering::Release);
+        Some(enrolments)
     }
 
     /// Does what is to be done, while it goes well and is this node's to do.
@@ -139,7 +158,7 @@ impl Meta {
         id: Option<GroupId>,
         group: &Group,
         configured: &[NodeId],
-        enrolments: &BTreeMap<NodeId, u32>,
+        (enrolments, looks_wanted): (&BTreeMap<NodeId, u32>, u64),
     ) {
         loop {
             let (configs, nodes) = {
@@ -156,13 +175,14 @@ impl Meta {
             let changes = match &step {
                 Step::Finish(voters) => ChangeMembers::ReplaceAllVoters(voters.clone()),
                 Step::Forget(learners) => ChangeMembers::RemoveNodes(learners.clone()),
-                Step::Replace(old, new) => {
-                    if !self.caught_up(group, *new, nodes.contains(new)).await {
+                Step::Replace(pairs) => {
+                    let Some((old, new)) = self.first_caught_up(group, pairs, &nodes, looks_wanted).await
+                    else {
                         return;
-                    }
+                    };
                     let mut voters = configs[0].clone();
-                    voters.remove(old);
-                    voters.insert(*new);
+                    voters.remove(&old);
+                    voters.insert(new);
                     ChangeMembers::ReplaceAllVoters(voters)
                 }
             };
@@ -173,38 +193,39 @@ impl Meta {
         }
     }
 
-    /// Makes `id` a learner where it is not, and waits until it has what the leader has now; whether it came to that.
-    async fn caught_up(&self, group: &Group, id: u64, known: bool) -> bool {
-        if !known && group.raft.add_learner(id, EmptyNode {}, false).await.is_err() {
-            return false;
+    /// Makes the successors learners where they are not, and waits until one has what the leader has now; `None` where this node leads no more,
+    /// or is to look anew: there may be other successors by now.
+    async fn first_caught_up(
+        &self,
+        group: &Group,
+        pairs: &[(u64, u64)],
+        nodes: &BTreeSet<u64>,
+        looks_wanted: u64,
+    ) -> Option<(u64, u64)> {
+        for (_, new) in pairs.iter().filter(|(_, new)| !nodes.contains(new)) {
+            group.raft.add_learner(*new, EmptyNode {}, false).await.ok()?;
         }
         let target = group.raft.metrics().borrow().last_log_index;
-        loop {
+        while self.looks_wanted.load(Ordering::Acquire) == looks_wanted {
             {
-                let metrics = group.raft.metrics().borrow().clone();
-                let Some(progress) = metrics.replication else { return false };
-                let matched =
-                    progress.get(&id).and_then(|matched| matched.as_ref().map(|log_id| log_id.index));
-                if matched >= target {
-                    return true;
+                let progress = group.raft.metrics().borrow().replication.clone()?;
+                let matched = |id| progress.get(&id)?.as_ref().map(|log_id| log_id.index);
+                if let Some(pair) = pairs.iter().find(|(_, new)| matched(*new) >= target) {
+                    return Some(*pair);
                 }
             }
             self.env.clock.sleep(JOIN_PAUSE_MIN).await;
         }
+        None
     }
+}
 
-    /// Which groups have not made this life of the node a voter yet.
-    pub(super) fn not_voting_in(&self) -> Vec<Option<GroupId>> {
-        let life = self.life();
-        let running = life.running.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(own) = running.id else { return Vec::new() };
-        let votes = |group: &Group| {
-            let metrics = group.raft.metrics();
-            let metrics = metrics.borrow();
-            metrics.membership_config.voter_ids().any(|id| id == own.to_bits())
-        };
-        running.groups.iter().filter(|(_, group)| !votes(group)).map(|(id, _)| *id).collect()
-    }
+/// Whether `id` votes in the group by the last membership that this node knows; in one that is being changed, before and after.
+pub(super) fn votes(group: &Group, id: RaftId) -> bool {
+    let metrics = group.raft.metrics();
+    let metrics = metrics.borrow();
+    let configs = metrics.membership_config.membership().get_joint_config();
+    !configs.is_empty() && configs.iter().all(|voters| voters.contains(&id.to_bits()))
 }
 
 #[cfg(test)]
@@ -230,6 +251,11 @@ mod tests {
         next_step(&configs, &nodes, &configured, &given)
     }
 
+    /// Each of these takes the place of the one before it.
+    fn replace(new: &[(u64, u32)]) -> Step {
+        Step::Replace(new.iter().map(|(node, given)| (id(*node, given - 1), id(*node, *given))).collect())
+    }
+
     const ALL: &[(u64, u32)] = &[(1, 0), (2, 0), (3, 0)];
 
     #[test]
@@ -241,12 +267,12 @@ mod tests {
 
     #[test]
     fn voters_are_replaced_one_at_a_time_and_half_done_changes_are_finished_first() {
-        assert_eq!(step(&[ALL], &[], &[(2, 1), (3, 1)]), Some(Step::Replace(id(2, 0), id(2, 1))));
-        assert_eq!(step(&[ALL], &[(2, 1)], &[(2, 1)]), Some(Step::Replace(id(2, 0), id(2, 1))));
+        assert_eq!(step(&[ALL], &[], &[(2, 1), (3, 1)]), Some(replace(&[(2, 1), (3, 1)])));
+        assert_eq!(step(&[ALL], &[(2, 1)], &[(2, 1)]), Some(replace(&[(2, 1)])));
         let joint: &[&[(u64, u32)]] = &[ALL, &[(1, 0), (2, 1), (3, 0)]];
         assert_eq!(step(joint, &[], &[(2, 2)]), Some(Step::Finish(set(&[(1, 0), (2, 1), (3, 0)]))));
         let after: &[&[(u64, u32)]] = &[&[(1, 0), (2, 1), (3, 0)]];
-        assert_eq!(step(after, &[], &[(2, 2)]), Some(Step::Replace(id(2, 1), id(2, 2))));
+        assert_eq!(step(after, &[], &[(2, 2)]), Some(replace(&[(2, 2)])));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use strongroom_types::{Condition, NodeId};
 
 /// Waits until every node's voice counts in every group, as often as it takes.
-async fn whole(cluster: &Cluster) {
+pub(super) async fn whole(cluster: &Cluster) {
     for _ in 0..600 {
         let waiting = cluster.nodes().into_iter().flat_map(|id| cluster.meta(id).not_ready_because()).count();
         let led = cluster.meta(node(1)).status().iter().all(|group| group.leader.is_some());
@@ -29,13 +29,13 @@ async fn whole(cluster: &Cluster) {
     panic!("not whole within a minute");
 }
 
-async fn write(cluster: &Cluster, at: NodeId, name: &str, version: u128) {
+pub(super) async fn write(cluster: &Cluster, at: NodeId, name: &str, version: u128) {
     let entry = put(name, version, Condition::None);
     let outcome = cluster.meta(at).commit(GROUP, entry, cluster.deadline(20)).await.unwrap();
     assert_eq!(outcome, EntryOutcome::Applied);
 }
 
-fn id_of(meta: &Arc<Meta>) -> RaftId {
+pub(super) fn id_of(meta: &Arc<Meta>) -> RaftId {
     meta.life().id().unwrap()
 }
 

@@ -49,6 +49,7 @@ async fn cut(victim: NodeId, syncs: u64, erased: bool, seed: u64) -> bool {
     let was_cut = cluster.media(victim).is_off();
     cluster.kill(victim);
     cluster.media(victim).power_cut(seed);
+    cluster.media(victim).power_stays_on();
     if erased {
         cluster.media(victim).erase();
     }
