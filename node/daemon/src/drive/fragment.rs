@@ -1,7 +1,7 @@
 //! What a drive knows in memory of one fragment. Rebuilt from the extent headers and row headers at every start.
 
 use strongroom_format::cold::ChecksumTable;
-use strongroom_format::extent::MarkSlot;
+use strongroom_format::extent::{FragmentGeometry, MarkSlot};
 use strongroom_format::seal_mark::SealMark;
 use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{Epoch, Profile, RowSequence};
@@ -28,6 +28,20 @@ impl Fragment {
             Body::Hot(rows) => rows.next_sequence(),
             Body::Cold(_) => RowSequence::FIRST,
         }
+    }
+
+    /// How many of its extents the agreed length needs; `None` where none is agreed on for certain, or where it is not known how far it reaches.
+    pub fn extents_agreed(&self, geometry: &FragmentGeometry) -> Option<usize> {
+        let Body::Hot(rows) = &self.body else { return None };
+        let agreed = rows.mark.filter(|mark| mark.settled && !rows.mark_failed)?;
+        let known = !rows.unreadable && (agreed.rows, agreed.rows) == (rows.durable, rows.count());
+        known.then(|| geometry.extents_for(rows.data_end_bytes()) as usize)
+    }
+
+    /// Its extents behind the agreed length: nothing that is read lies in them.
+    pub fn extents_cut(&self, geometry: &FragmentGeometry) -> &[u32] {
+        let agreed = self.extents_agreed(geometry);
+        agreed.and_then(|agreed| self.extents.get(agreed..)).unwrap_or_default()
     }
 }
 

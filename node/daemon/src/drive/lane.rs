@@ -5,6 +5,7 @@
 //!
 //! A job that needs one thing on media before another has a second phase: the first is flushed before the second is written. A job
 //! that must not be mixed with what came before it (a fence, an agreed length, a free, a fragment begun again) begins a new batch.
+//! An agreed length is answered once its mark is durable; the extents behind it are freed by the second phase, and taken by none before that is flushed.
 //!
 //! A job that finds its work done is flushed for all the same before it is answered: who did it may have been told of a failure.
 
@@ -124,6 +125,7 @@ pub(super) struct Write {
 enum Rest {
     Append { key: FragmentKey, sequence: RowSequence, reply: Reply<()> },
     Mark { key: FragmentKey, reply: Reply<()> },
+    Cut { key: FragmentKey },
     Piece { key: FragmentKey, reply: Reply<()> },
     Finish { key: FragmentKey, table_crc32c: u32, reply: Reply<u32> },
     Free { extents: Vec<u32>, reply: Reply<()> },
@@ -253,8 +255,13 @@ impl Lane {
             }
             Job::Settle { settle, reply } => {
                 let key = key_of(&settle.address);
-                let plan = mark::plan_settle(&self.shared, &mut self.shared.state(), &settle);
-                push_or_refuse(batch, plan, reply, |reply| Rest::Mark { key, reply });
+                match mark::plan_settle(&self.shared, &mut self.shared.state(), &settle) {
+                    Err(refusal) => answer(reply, Err(refusal)),
+                    Ok(mark::SettlePlan { mark, cut }) => {
+                        batch.push(Rest::Mark { key, reply }, mark);
+                        batch.push_last(Rest::Cut { key }, Vec::new(), cut);
+                    }
+                }
                 batch.closed = true;
             }
             Job::Piece { write, payload, reply } => {
@@ -369,7 +376,6 @@ impl Lane {
             self.complete(rest, is_done(writes)).await;
         }
         let Some(Planned { rest: last, writes }) = last else { return };
-        // A piece of the same batch may have failed: its fragment has no end.
         let mut done = is_done(writes) && !self.has_failed(&last);
         if done {
             let written = !self.write_all(second).await.contains(&false);
@@ -382,11 +388,12 @@ impl Lane {
         self.complete(last, done).await;
     }
 
+    /// Whether what the last job goes on from failed in the same batch: a piece of the fragment that it ends, or the mark that it cuts by.
     fn has_failed(&self, rest: &Rest) -> bool {
+        let (state, geometry) = (self.shared.state(), &self.shared.geometry);
         match rest {
-            Rest::Finish { key, .. } => {
-                self.shared.state().fragments.get(key).is_none_or(|fragment| fragment.failed)
-            }
+            Rest::Finish { key, .. } => state.fragments.get(key).is_none_or(|fragment| fragment.failed),
+            Rest::Cut { key } => state.fragments[key].extents_agreed(geometry).is_none(),
             Rest::Append { .. } | Rest::Mark { .. } | Rest::Piece { .. } | Rest::Free { .. } => false,
         }
     }
@@ -410,13 +417,22 @@ impl Lane {
                 answer(reply, append::complete(&mut state(), &key, sequence, done));
             }
             Rest::Mark { key, reply } => answer(reply, mark::complete(&mut state(), &key, done)),
+            Rest::Cut { key } if done => {
+                let geometry = &self.shared.geometry;
+                let extents = state().fragments[&key].extents_cut(geometry).to_vec();
+                self.discard(&extents).await;
+                state().give_back_cut(&key, geometry);
+            }
+            // They stay with the fragment: the length is agreed on, whatever their headers say, and the next start ends this.
+            Rest::Cut { .. } => {}
             Rest::Piece { key, reply } => answer(reply, slice::complete_piece(&mut state(), &key, done)),
             Rest::Finish { key, table_crc32c, reply } => {
                 let result = slice::complete_finish(&mut state(), &key, table_crc32c, done);
                 answer(reply, result.map(|()| table_crc32c));
             }
             Rest::Free { extents, reply } if done => {
-                self.give_back(extents).await;
+                self.discard(&extents).await;
+                extents.into_iter().for_each(|extent| state().extents.give_back(extent));
                 answer(reply, Ok(()));
             }
             Rest::Free { extents, reply } => {
@@ -427,14 +443,13 @@ impl Lane {
         }
     }
 
-    async fn give_back(&self, extents: Vec<u32>) {
+    async fn discard(&self, extents: &[u32]) {
         for extent in extents {
-            let offset_bytes = self.shared.device_offset_bytes(extent, 0);
+            let offset_bytes = self.shared.device_offset_bytes(*extent, 0);
             let len_bytes = u64::from(self.shared.layout.extent_len_bytes());
             // A hint: whether it is taken changes nothing.
             let _ =
                 self.shared.device.submit(Operation::Discard { offset_bytes, len_bytes }, Class::Scrub).await;
-            self.shared.state().extents.give_back(extent);
         }
     }
 

@@ -71,12 +71,20 @@ pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Resu
     Ok(vec![header])
 }
 
-/// Cuts a fragment to the agreed length.
+/// How a fragment is cut to the agreed length.
+pub(super) struct SettlePlan {
+    /// The mark; nothing where it is on media.
+    pub(super) mark: Vec<Write>,
+    /// Headers that say free, over those of the extents behind the agreed end: not before the mark is durable, since without it they are missed.
+    pub(super) cut: Vec<Write>,
+}
+
+/// Cuts a fragment to the agreed length. Asked again it cuts what could not be cut the first time.
 pub(super) fn plan_settle(
     shared: &Shared,
     state: &mut State,
     settle: &Settle,
-) -> Result<Vec<Write>, Refusal> {
+) -> Result<SettlePlan, Refusal> {
     let key = key_of(&settle.address);
     let absent = state.absent();
     let Some(fragment) = state.fragments.get_mut(&key) else { return Err(absent) };
@@ -106,7 +114,7 @@ pub(super) fn plan_settle(
         return Err(Refusal::DriveError);
     }
     if known == mark {
-        return Ok(Vec::new());
+        return Ok(SettlePlan { mark: Vec::new(), cut: cut_writes(shared, fragment) });
     }
     if rows.durable < settle.rows {
         // Where headers do not check, "not here" would be a guess.
@@ -126,7 +134,20 @@ pub(super) fn plan_settle(
         return Err(Refusal::Corrupt { offset_bytes });
     }
     rows.truncate(settle.rows);
-    Ok(vec![mark_write(shared, &fragment.extents, rows, mark)])
+    let mark = vec![mark_write(shared, &fragment.extents, rows, mark)];
+    Ok(SettlePlan { mark, cut: cut_writes(shared, fragment) })
+}
+
+/// The fragment keeps the extents until all of these are flushed. The first is never among them, so no mark is touched.
+fn cut_writes(shared: &Shared, fragment: &Fragment) -> Vec<Write> {
+    let cut = fragment.extents_cut(&shared.geometry);
+    cut.iter().map(|extent| free_write(shared, *extent, 1)).collect()
+}
+
+/// Says on media that an extent is free; with the first of a fragment its mark slots are emptied.
+fn free_write(shared: &Shared, extent: u32, ordinal: u32) -> Write {
+    let offset_bytes = shared.device_offset_bytes(extent, 0);
+    Write { offset_bytes, buffer: header_buffer(&extent::free_block(shared.id, extent), ordinal) }
 }
 
 fn mark_write(shared: &Shared, extents: &[u32], rows: &mut Rows, mark: SealMark) -> Write {
@@ -173,10 +194,8 @@ pub(super) fn plan_free(
     let Some(fragment) = state.fragments.remove(key) else {
         return if state.absent() == Refusal::NotHere { Ok(None) } else { Err(state.absent()) };
     };
-    let mut headers = (0..).zip(&fragment.extents).map(|(ordinal, extent)| Write {
-        offset_bytes: shared.device_offset_bytes(*extent, 0),
-        buffer: header_buffer(&extent::free_block(shared.id, *extent), ordinal),
-    });
+    let mut headers =
+        (0..).zip(&fragment.extents).map(|(ordinal, extent)| free_write(shared, *extent, ordinal));
     let first = headers.next().into_iter().collect();
     let rest = headers.collect();
     Ok(Some(FreePlan { extents: fragment.extents, first, rest }))

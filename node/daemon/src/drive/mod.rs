@@ -149,8 +149,7 @@ impl Drive {
         if let Some(error) = &raised.failed {
             tracing::error!(drive = %superblock.drive, %error, "superblock cannot be written: no new fragments on this drive");
         }
-        let mut state = scan::scan(device.clone(), superblock.drive, layout).await;
-        state.suspect |= raised.failed.is_some();
+        let state = scan::scan(device.clone(), superblock.drive, layout, &raised).await;
         let shared = Arc::new(Shared {
             id: superblock.drive,
             identity: tokio::sync::Mutex::new(raised.incarnation),
@@ -285,7 +284,7 @@ impl Drive {
         read::seal_report(&self.shared, &seal).await
     }
 
-    /// Cuts a hot fragment to the agreed length.
+    /// Cuts a hot fragment to the agreed length; that is durable when this returns. The extents behind it are free soon after.
     ///
     /// # Errors
     /// The refusal: `Beyond` where rows are missing here.

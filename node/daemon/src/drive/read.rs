@@ -1,7 +1,7 @@
 //! Reads: beside the lane, every block checked before it leaves.
 //!
 //! What is known in memory decides whether bytes are here; the device decides only whether they can be read. So a failed read is never
-//! "not here", and a fragment that was freed while it was read is never "corrupt".
+//! "not here", and a fragment that was freed or cut while it was read is never "corrupt": what was found in its extents may be another's by then.
 
 use super::Shared;
 use super::fragment::{Body, Rows, SliceState};
@@ -81,7 +81,7 @@ pub(super) async fn read(shared: &Shared, request: Read) -> Result<Bytes, Refusa
             return Err(refusal);
         }
     }
-    shared.state().fragment(&request.address)?;
+    plan(shared, &request)?;
     match fault {
         Fault::Busy => Err(Refusal::Busy),
         Fault::Device if shared.mutants.has(Mutant::EioIsNotFound) => Err(Refusal::NotHere),
@@ -360,6 +360,14 @@ pub(super) async fn seal_report(shared: &Shared, seal: &Seal) -> Result<SealRepo
             .await?
     };
     report.bad_rows = bad_rows;
+    let durable = match &shared.state().fragment(&seal.address)?.body {
+        Body::Hot(rows) => rows.durable,
+        Body::Cold(_) => 0,
+    };
+    if durable < report.rows {
+        // Cut meanwhile, so what looks bad may be another's by now.
+        return Err(Refusal::Busy);
+    }
     if shared.mutants.has(Mutant::TruncateOnBadCrc) {
         truncate_at_bad(&mut report);
         // What it says is what it has from now on: else the rows behind would be read all the same, and nobody would miss them.

@@ -5,7 +5,7 @@
 
 use super::extents::Extents;
 use super::fragment::{Body, Fragment, Rows, Slice, SliceState};
-use super::open::{free_header, is_free, read_again};
+use super::open::{Raised, free_header, is_free, read_again};
 use super::read::read_device;
 use super::standing::Standing;
 use super::state::State;
@@ -26,8 +26,8 @@ use strongroom_types::limits::ROW_BLOCKS_MAX;
 use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{DriveId, RowSequence};
 
-/// Reads all headers and rebuilds what the drive holds. Writes nothing but the rest of a free that was cut short.
-pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout) -> State {
+/// Reads all headers and rebuilds what the drive holds. Writes nothing but the rest of a free, or of a cut to the agreed length, that was cut short.
+pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout, raised: &Raised) -> State {
     let mut extents = Extents::none_free(layout.extent_count());
     let mut unknown_extents = BTreeSet::new();
     let mut contested = BTreeSet::new();
@@ -64,13 +64,13 @@ pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout
             }
         }
     }
-    let mut orphans = Vec::new();
+    let mut orphans: BTreeMap<FragmentKey, Vec<u32>> = BTreeMap::new();
     let mut found = Vec::new();
     for (key, mut parts) in fragments {
         let whole = (0..).map_while(|ordinal| parts.remove(&ordinal)).collect::<Vec<_>>();
         // Behind a gap: an extent whose header is free was never written or is being given back, so nothing behind it was ever
         // answered for. Where some extent is unknown the gap may be that one, and then nothing is given back.
-        orphans.extend(parts.into_values().map(|(index, _)| index));
+        orphans.insert(key, parts.into_values().map(|(index, _)| index).collect());
         if let Some((_, header)) = whole.first().copied() {
             let extents = whole.iter().map(|(index, _)| *index).collect::<Vec<_>>();
             found.push((key, header, extents));
@@ -83,16 +83,24 @@ pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout
         extents_unknown: !unknown_extents.is_empty(),
     };
     let (scanner, contested) = (&scanner, &contested);
-    let fragments = stream::iter(found)
+    let mut fragments: BTreeMap<FragmentKey, Fragment> = stream::iter(found)
         .map(|(key, header, extents)| async move {
             (key, scanner.fragment(key, &header, extents, contested.contains(&key)).await)
         })
         .buffered(SCAN_READS_MAX)
         .collect()
         .await;
-    let mut state =
-        State { fragments, extents, unknown_extents, suspect: false, standing: Standing::Admitted };
+    for (key, fragment) in &mut fragments {
+        // Where all that the agreed length needs is here, what is behind a gap is behind that length, whatever is unknown.
+        if fragment.extents_agreed(&scanner.geometry).is_some_and(|agreed| agreed <= fragment.extents.len()) {
+            fragment.extents.extend(orphans.remove(key).unwrap_or_default());
+        }
+    }
+    let orphans = orphans.into_values().flatten().collect();
+    let suspect = raised.failed.is_some();
+    let mut state = State { fragments, extents, unknown_extents, suspect, standing: Standing::Admitted };
     give_back_orphans(device.as_ref(), &layout, drive, orphans, &mut state).await;
+    give_back_cut(device.as_ref(), &layout, drive, &scanner.geometry, &mut state).await;
     state
 }
 
@@ -109,13 +117,7 @@ async fn give_back_orphans(
         state.unknown_extents.extend(orphans);
         return;
     }
-    let writes = orphans.clone().into_iter().map(|index| free_header(device, layout, drive, index));
-    let written = stream::iter(writes).buffered(SCAN_READS_MAX).try_collect::<()>().await;
-    let flushed = match written {
-        Ok(()) => device.submit(Operation::Flush, Class::Append).await.result,
-        Err(error) => Err(error),
-    };
-    match flushed {
+    match free_headers(device, layout, drive, orphans.clone()).await {
         Ok(()) => orphans.into_iter().for_each(|index| state.extents.give_back(index)),
         Err(error) => {
             tracing::error!(%drive, %error, "extents of a cut free could not be overwritten: they are kept aside");
@@ -123,6 +125,41 @@ async fn give_back_orphans(
             state.suspect = true;
         }
     }
+}
+
+/// Ends what a cut to the agreed length left. Where the incarnation could not be raised, the mark that says the length may itself be in no more than
+/// the device's cache: then all stays as it is, and so it does where the headers cannot be overwritten.
+async fn give_back_cut(
+    device: &dyn Device,
+    layout: &Layout,
+    drive: DriveId,
+    geometry: &FragmentGeometry,
+    state: &mut State,
+) {
+    let cut = |fragment: &Fragment| fragment.extents_cut(geometry).to_vec();
+    let extents = state.fragments.values().flat_map(cut).collect::<Vec<_>>();
+    if state.suspect || extents.is_empty() {
+        return;
+    }
+    if let Err(error) = free_headers(device, layout, drive, extents).await {
+        tracing::error!(%drive, %error, "extents behind an agreed length could not be overwritten: they stay in use");
+        state.suspect = true;
+        return;
+    }
+    let keys = state.fragments.keys().copied().collect::<Vec<_>>();
+    keys.iter().for_each(|key| state.give_back_cut(key, geometry));
+}
+
+/// Overwrites headers of extents with ones that say free; durable when this returns.
+async fn free_headers(
+    device: &dyn Device,
+    layout: &Layout,
+    drive: DriveId,
+    extents: Vec<u32>,
+) -> Result<(), DeviceError> {
+    let writes = extents.into_iter().map(|index| free_header(device, layout, drive, index));
+    stream::iter(writes).buffered(SCAN_READS_MAX).try_collect::<()>().await?;
+    device.submit(Operation::Flush, Class::Append).await.result
 }
 
 struct Scanner {

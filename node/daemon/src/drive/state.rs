@@ -10,6 +10,7 @@ use std::ops::Bound;
 use strongroom_core::limits::DRIVE_FULL_PERCENT_MAX;
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::cold;
+use strongroom_format::extent::FragmentGeometry;
 use strongroom_format::wire::message::{FragmentAddress, FragmentReport, Refusal, Report};
 use strongroom_types::limits::FRAGMENTS_MAX;
 use strongroom_types::units::BLOCK_LEN_BYTES;
@@ -108,6 +109,13 @@ impl State {
             return Err(Refusal::Full);
         }
         Ok((0..count).map(|_| self.extents.take().expect("there are enough: just counted")).collect())
+    }
+
+    /// Gives back the extents of a fragment behind its agreed length, whose headers say durably that they are free.
+    pub(crate) fn give_back_cut(&mut self, key: &FragmentKey, geometry: &FragmentGeometry) {
+        let Some(fragment) = self.fragments.get_mut(key) else { return };
+        let kept = fragment.extents.len() - fragment.extents_cut(geometry).len();
+        fragment.extents.drain(kept..).for_each(|extent| self.extents.give_back(extent));
     }
 
     /// What is wrong here.

@@ -2,6 +2,7 @@
 //! a model.
 
 mod crash;
+mod cut;
 mod devices;
 mod faults;
 mod format;

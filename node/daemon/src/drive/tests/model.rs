@@ -1,6 +1,6 @@
 //! Random requests, restarts and power cuts, against what a drive should know.
 
-use super::support::{Maker, World, Writer, bytes_of, read, run};
+use super::support::{Maker, World, Writer, bytes_of, check_agreed, read, run};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -141,6 +141,8 @@ impl Model {
             assert!(matches!(result, Err(Refusal::Invalid(_))), "{result:?}");
         } else {
             assert_eq!(result, Ok(()));
+            let settle = hot.writer.settle_at(epoch, rows, &report);
+            assert_eq!(world.drive.settle(settle).await, Ok(()), "asked again, once all of it is done");
             hot.writer.ends.truncate(rows as usize);
             hot.settled = true;
         }
@@ -213,6 +215,7 @@ impl Model {
 
     fn check(&self, world: &World) {
         world.check_space();
+        check_agreed(&world.drive);
         let mut expected: Vec<_> =
             self.hot.values().map(|hot| (hot.writer.address, hot.fence.is_some())).collect();
         expected.extend(self.cold.values().map(|cold| (cold.maker.address, cold.finished)));

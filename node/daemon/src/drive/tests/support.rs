@@ -1,5 +1,6 @@
 //! A drive in memory, its surroundings, and what writers and readers of it look like.
 
+use crate::drive::fragment::Body;
 use crate::drive::{Drive, FormatSpec, OpenError, format};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -198,6 +199,20 @@ pub(super) fn check_space(drive: &Drive) {
         state.extents.total_count(),
         "free, unknown and used are all there are"
     );
+}
+
+/// A fragment of an agreed length has just the extents that it needs.
+pub(super) fn check_agreed(drive: &Drive) {
+    let state = drive.shared.state();
+    for (key, fragment) in &state.fragments {
+        let Body::Hot(rows) = &fragment.body else { continue };
+        if rows.mark.is_some_and(|mark| mark.settled) {
+            let blocks =
+                rows.ends_blocks.last().copied().unwrap_or(0) + u32::try_from(rows.chains.len()).unwrap();
+            let needed = drive.shared.geometry.extents_for(u64::from(blocks * BLOCK));
+            assert_eq!(fragment.extents.len(), needed as usize, "{key:?} with {blocks} blocks");
+        }
+    }
 }
 
 /// Frees whatever is here; then all extents are free.

@@ -144,6 +144,10 @@ impl Tale {
         self.rows(drive, 2, &[1]).await?;
         let report = self.seal(drive, 1, 2).await?;
         self.settle(drive, 1, &report, report.rows - 1).await?;
+        // A cut over the ends of three extents, which others take later.
+        self.rows(drive, 7, &[1, 70, 130]).await?;
+        let report = self.seal(drive, 7, 2).await?;
+        self.settle(drive, 7, &report, 1).await?;
         // A fence where nothing is, then a later one.
         self.seal(drive, 3, 2).await?;
         self.seal(drive, 3, 3).await?;

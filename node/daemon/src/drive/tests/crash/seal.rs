@@ -29,12 +29,14 @@ struct Pattern {
     sent: [usize; HOLDERS],
 }
 
-const PATTERNS: [Pattern; 5] = [
+const PATTERNS: [Pattern; 6] = [
     Pattern { rows: &[1, 2, 1], sent: [3, 3, 3] },
     Pattern { rows: &[1, 2, 1], sent: [3, 2, 1] },
     Pattern { rows: &[2, 62, 1], sent: [1, 3, 2] },
     Pattern { rows: &[1], sent: [1, 0, 0] },
     Pattern { rows: &[70, 1], sent: [0, 2, 2] },
+    // What is cut of the first holder reaches into another extent.
+    Pattern { rows: &[1, 61], sent: [2, 1, 1] },
 ];
 
 /// Which holders lose power.
@@ -311,6 +313,7 @@ async fn tell(
         assert_eq!(decided.settle.union(FragmentSet::from_mask(decided.sealed.missing)), spread().all());
         story.check_bytes(&decided).await;
         story.check_fences().await;
+        story.holders.iter().for_each(|holder| support::check_agreed(&holder.drive));
     }
     Some(left)
 }

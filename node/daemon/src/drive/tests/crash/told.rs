@@ -72,6 +72,7 @@ pub(super) async fn check(recorded: &Recorded, told: &Told) {
         assert!(drive.incarnation() > told.incarnation, "an opening that was told of is outdone");
     }
     support::check_space(&drive);
+    support::check_agreed(&drive);
     assert_eq!(drive.damage().extents_unknown, 0, "a header is one sector: it is never torn");
     if Some(drive.id()) == told.drive.asked && told.drive_before.is_some_and(|before| before != drive.id()) {
         assert_eq!(support::reports(&drive), [], "newly formatted");
@@ -80,6 +81,7 @@ pub(super) async fn check(recorded: &Recorded, told: &Told) {
         check_fragments(&drive, told).await;
     }
     support::check_space(&drive);
+    support::check_agreed(&drive);
     support::free_all(&drive).await;
     let id = drive.id();
     drop(drive);
