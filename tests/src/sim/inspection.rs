@@ -132,7 +132,6 @@ impl Inspection {
         self.count("bytes allocated", tally.allocated);
         self.count("bytes of images", tally.images);
         self.count("bytes alive", tally.alive);
-        self.count("extents of cut rows", tally.cut_extents);
         self.verdict("space", facts.drives.len() as u64, "drives", violations.len());
         found.extend(violations.into_iter().map(Found::from));
         found.extend(self.judge_durable("when settled", &facts));

@@ -8,8 +8,8 @@
 //! That the fragments are those of the slab table, no more and no less, is checked by [`super::layout`]; with it, nothing that
 //! was superseded or given up is left anywhere.
 //!
-//! Not checked: extents of copies beyond what they need ([`CUT_EXTENTS_ARE_KEPT`]), extents of fragments of slabs that are still open (rows are being added, so what they need is not known outside
-//! their drive); drives of nodes whose media were harmed, where extents with a damaged header are kept aside; bytes of images
+//! Not checked: extents of fragments of slabs that are still open (rows are being added, so what they need is not known outside
+//! their drive), and of copies with another length than the agreed one (they were not told it); drives of nodes whose media were harmed, where extents with a damaged header are kept aside; bytes of images
 //! that belong to no version any more (compaction does not exist yet: they are counted, see [`Tally::garbage`]); memory and state
 //! directories.
 
@@ -21,10 +21,6 @@ use strongroom_format::extent::FragmentGeometry;
 use strongroom_format::wire::message::{DriveState, FragmentReport};
 use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{SlabId, SlabRecord, SlabState};
-
-/// Whether copies that were cut to the agreed length at their seal may keep the extents of what was cut, until they are freed: what drives do
-/// now. They are counted. To be switched off on the day they give them back.
-const CUT_EXTENTS_ARE_KEPT: bool = true;
 
 const EXTENTS: &str = "space: every extent is free or in a fragment";
 const NEEDED: &str = "space: a fragment takes the extents that it needs";
@@ -39,8 +35,6 @@ pub struct Tally {
     pub images: u64,
     /// Of needles of versions.
     pub alive: u64,
-    /// Extents that copies keep of rows that were cut at their seal.
-    pub cut_extents: u64,
 }
 
 impl Tally {
@@ -80,10 +74,6 @@ pub fn check(facts: &Facts) -> (Tally, Vec<Violation>) {
             else {
                 continue;
             };
-            if CUT_EXTENTS_ARE_KEPT && report.profile.is_copies() && report.extents > needed {
-                tally.cut_extents += u64::from(report.extents - needed);
-                continue;
-            }
             if report.extents != needed {
                 found(NEEDED, format!("{node} {drive}: {report:?} needs {needed} extents"));
             }

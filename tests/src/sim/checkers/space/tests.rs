@@ -64,7 +64,7 @@ fn what_adds_up_passes_and_what_does_not_is_seen() {
         facts.drives[0].1.extents_free = 7;
         facts.fragments[0].2[0].extents = 3;
     };
-    assert_eq!(broken(more), usize::from(!super::CUT_EXTENTS_ARE_KEPT), "more than it needs");
+    assert_eq!(broken(more), 1, "more than it needs");
     let fewer = |facts: &mut Facts| {
         facts.drives[0].1.extents_free = 9;
         facts.fragments[0].2[0].extents = 1;
