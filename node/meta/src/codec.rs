@@ -1,5 +1,6 @@
 //! How records lie in the store: a CRC32C over key and record, a version byte, then postcard. And where: the keys. The checksum is there
-//! although fjall has its own: a vote with a flipped bit would be another vote, and who reads it must know.
+//! although fjall has its own: a vote with a flipped bit would be another vote, and who reads it must know. It covers the version too: so
+//! a record of another version is told from one that rotted, and is left as it is.
 //!
 //! ```text
 //! value = CRC32C of key and rest (u32 BE), rest; log entries have their own form, see `log`
@@ -8,13 +9,13 @@
 //! 0xfffe 'o'                            how often its store was opened, see `meta::openings`
 //! 0xfffe 's' node (u64 BE)              the last opening that was seen of another node
 //! group (u16 BE; 0 control, g+1 data group g)
-//!   'l' index (u64 BE)                 log entry: version, CRC32C (of index and body), body
+//!   'l' index (u64 BE)                 log entry: version, CRC32C (of index, version and body), body
 //!   'm' 'v' | 'c' | 'p'                vote, committed, purged
 //!   'h'                                head of the state machine: generation, applied, membership
 //!   's' generation (u32 BE) table ...  state; one generation is current, others are remains of an install
 //! ```
 
-use crate::kv::{Batch, KvError, OrderedKv};
+use crate::kv::{Batch, KvError, OrderedKv, other_version};
 use crate::limits::CLEAR_KEYS;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
@@ -36,12 +37,44 @@ pub(crate) fn seen_key(node: NodeId) -> Vec<u8> {
     [&[0xff, 0xfe, b's'], &node.get().to_be_bytes()[..]].concat()
 }
 
-/// A record that is not what was written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} does not decode")]
-pub struct CorruptRecord {
-    /// Which kind of record.
-    pub what: &'static str,
+/// Why a record cannot be read. Only the first of these says that the store is not what it was. The others are as they were written, and
+/// most likely the same on every replica: were they taken for damage, each node in turn would set its whole store aside because of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// It is not what was written.
+    #[error("{what} does not match its checksum")]
+    Corrupt {
+        /// Which kind of record.
+        what: &'static str,
+    },
+    /// It matches its checksum and has another version.
+    #[error("{what} has version {found}, this strongroom reads {expected}: {}", other_version((*found).into(), (*expected).into()))]
+    OtherVersion {
+        /// Which kind of record.
+        what: &'static str,
+        /// Its version.
+        found: u8,
+        /// The one that is read here.
+        expected: u8,
+    },
+    /// It matches its checksum and has this version, and makes no sense.
+    #[error(
+        "{what} matches its checksum and does not decode: a fault of strongroom, or of another build of this version; nothing was changed"
+    )]
+    Undecodable {
+        /// Which kind of record.
+        what: &'static str,
+    },
+}
+
+impl RecordError {
+    /// Whether it means that the store's bytes are not what was written.
+    pub(crate) fn is_damage(self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::OtherVersion { .. } | Self::Undecodable { .. } => false,
+        }
+    }
 }
 
 /// Encodes a record.
@@ -59,8 +92,8 @@ pub(crate) fn seal(key: &[u8], value: &[u8]) -> Bytes {
 }
 
 /// What was sealed at `key`.
-pub(crate) fn unseal(what: &'static str, key: &[u8], sealed: &Bytes) -> Result<Bytes, CorruptRecord> {
-    let corrupt = CorruptRecord { what };
+pub(crate) fn unseal(what: &'static str, key: &[u8], sealed: &Bytes) -> Result<Bytes, RecordError> {
+    let corrupt = RecordError::Corrupt { what };
     let Some((crc, value)) = sealed.split_first_chunk::<SEAL_LEN_BYTES>() else { return Err(corrupt) };
     if crc32c::crc32c_append(crc32c::crc32c(key), value).to_be_bytes() != *crc {
         return Err(corrupt);
@@ -79,20 +112,32 @@ pub(crate) fn open<R: DeserializeOwned>(
     what: &'static str,
     key: &[u8],
     value: &Bytes,
-) -> Result<R, CorruptRecord> {
+) -> Result<R, RecordError> {
     decode(what, &unseal(what, key, value)?)
 }
 
-/// Decodes a record.
-pub(crate) fn decode<R: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<R, CorruptRecord> {
-    let corrupt = CorruptRecord { what };
-    let (&version, body) = bytes.split_first().ok_or(corrupt.clone())?;
-    if version != RECORD_VERSION {
-        return Err(corrupt);
+/// The part of a record after its version.
+fn body<'bytes>(what: &'static str, bytes: &'bytes [u8]) -> Result<&'bytes [u8], RecordError> {
+    match bytes.split_first() {
+        Some((&RECORD_VERSION, body)) => Ok(body),
+        Some((&found, _)) => Err(RecordError::OtherVersion { what, found, expected: RECORD_VERSION }),
+        None => Err(RecordError::Undecodable { what }),
     }
-    match postcard::take_from_bytes(body) {
+}
+
+/// Decodes a record whose checksum was checked.
+pub(crate) fn decode<R: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<R, RecordError> {
+    match postcard::take_from_bytes(body(what, bytes)?) {
         Ok((record, [])) => Ok(record),
-        Ok(_) | Err(_) => Err(corrupt),
+        Ok(_) | Err(_) => Err(RecordError::Undecodable { what }),
+    }
+}
+
+/// Whether the sealed record at `key` has the version that is read here. One that is corrupt has none: that is for who reads it.
+pub(crate) fn check_version(what: &'static str, key: &[u8], sealed: &Bytes) -> Result<(), RecordError> {
+    match unseal(what, key, sealed) {
+        Ok(record) => body(what, &record).map(drop),
+        Err(_) => Ok(()),
     }
 }
 
@@ -152,6 +197,11 @@ impl GroupKeys {
         self.area(b'm', b"p")
     }
 
+    /// The range of vote, committed and purged.
+    pub(crate) fn marks(self) -> (Vec<u8>, Vec<u8>) {
+        (self.area(b'm', &[]), self.area(b'm' + 1, &[]))
+    }
+
     pub(crate) fn head(self) -> Vec<u8> {
         self.area(b'h', &[])
     }
@@ -184,7 +234,7 @@ pub(crate) fn clear(kv: &dyn OrderedKv, start: &[u8], end: &[u8]) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, encode, seal, successor, unseal};
+    use super::{RECORD_VERSION, RecordError, check_version, decode, encode, seal, successor, unseal};
 
     #[test]
     fn a_value_with_a_flipped_bit_or_at_another_key_is_not_believed() {
@@ -208,12 +258,24 @@ mod tests {
     }
 
     #[test]
-    fn records_of_another_version_or_with_a_tail_are_refused() {
-        let good = encode(&7u64);
-        assert_eq!(decode::<u64>("number", &good), Ok(7));
-        assert!(decode::<u64>("number", &[]).is_err());
-        assert!(decode::<u64>("number", &[2, 7]).is_err());
-        assert!(decode::<u64>("number", &[1, 7, 0]).is_err());
-        assert!(decode::<u64>("number", &[1]).is_err());
+    fn what_was_written_and_cannot_be_read_is_refused_and_is_not_damage() {
+        let (what, expected) = ("number", RECORD_VERSION);
+        assert_eq!(decode::<u64>(what, &encode(&7u64)), Ok(7));
+        for undecodable in [&[][..], &[expected], &[expected, 7, 0]] {
+            assert_eq!(decode::<u64>(what, undecodable), Err(RecordError::Undecodable { what }));
+        }
+        for (found, words) in
+            [(expected - 1, "an older version"), (expected + 1, "a newer version"), (255, "a newer version")]
+        {
+            let error = decode::<u64>(what, &[found, 7]).unwrap_err();
+            assert_eq!(error, RecordError::OtherVersion { what, found, expected });
+            assert!(!error.is_damage() && error.to_string().contains(words), "{error}");
+            let mut sealed = seal(b"k", &[found, 7]).to_vec();
+            assert_eq!(check_version(what, b"k", &sealed.clone().into()), Err(error));
+            sealed[4] ^= 1;
+            assert_eq!(check_version(what, b"k", &sealed.clone().into()), Ok(()), "rot is another matter");
+            assert!(unseal(what, b"k", &sealed.into()).unwrap_err().is_damage());
+        }
+        assert_eq!(check_version(what, b"k", &seal(b"k", &encode(&7u64))), Ok(()));
     }
 }

@@ -10,11 +10,14 @@
 //! else is missing was never promised to anyone (torn). If it has not, acknowledged content is gone (lost), and
 //! [`OrderedKv::integrity`] says so: nothing in such a store may be used, since nobody can tell what it misses.
 
+mod failure;
 mod fjall_kv;
 mod lease;
 mod ledger;
+mod media;
 mod memory;
 
+pub(crate) use failure::{Failure, FirstWords, in_words};
 pub use fjall_kv::{FjallKv, OpenError};
 pub(crate) use lease::Lease;
 pub use memory::{MemoryKv, MemoryMedia};
@@ -27,8 +30,21 @@ use std::sync::Arc;
 pub enum KvErrorKind {
     /// The store could not do it now; its content may be well.
     Failed,
-    /// What it read is not what was written.
+    /// What it read is not what was written, or cannot be read.
     Damaged,
+    /// It is well, as far as can be told, and of a format that this version does not know: it must stay as it is.
+    OtherVersion,
+    /// Whoever asks has no right to the content any more.
+    Ended,
+}
+
+/// What to do with a store of another version; said wherever one is found.
+pub(crate) fn other_version(found: u16, expected: u16) -> &'static str {
+    if found > expected {
+        "written by a newer version of strongroom: start that one; nothing was changed"
+    } else {
+        "written by an older version of strongroom, and this one does not take it over: start that one; nothing was changed"
+    }
 }
 
 /// Why the store failed. Whatever was not synced before may or may not be there.
@@ -110,8 +126,9 @@ impl Batch {
 }
 
 /// An ordered map of bytes. After a power cut it holds a prefix of the batches in the order they were applied, at least up to
-/// the last `sync` that returned. After a `sync` that failed every later call fails: nobody knows what is on the media, and
-/// asking again would be told a lie (the kernel drops dirty pages once it has reported them).
+/// the last `sync` that returned. After an `apply` or a `sync` that failed every later call fails: nobody knows what is on the
+/// media, and asking again would be told a lie (the kernel drops dirty pages once it has reported them). The process must end;
+/// the next one reads back what is there.
 ///
 /// Keys that begin with two bytes 0xff are the store's own.
 pub trait OrderedKv: Send + Sync {

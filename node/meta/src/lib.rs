@@ -24,8 +24,9 @@ mod raft_id;
 mod runtime;
 mod standing;
 mod syncer;
+mod versions;
 
-pub use codec::CorruptRecord;
+pub use codec::RecordError;
 pub use damage::ALARM_PREFIX;
 pub use fault::{MetaFault, MetaFaults};
 pub use log::LogError;

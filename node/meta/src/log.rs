@@ -1,9 +1,10 @@
 //! The Raft log of one group.
 //!
 //! An entry counts once it is durable: the callback comes after the node's [`Syncer`] has synced. Each entry carries a CRC32C
-//! over its index and body, and reads check that indexes follow each other without a hole; what does not match is an error that
+//! over its index, version and body, and reads check that indexes follow each other without a hole; what does not match is an error that
 //! ends this node's life under its Raft id (see `damage`). It is never dropped and never truncated: that would be to forget what
-//! was acknowledged. The peers have it, and give it to the node under its next id.
+//! was acknowledged. The peers have it, and give it to the node under its next id. An entry of another version is no damage: it
+//! stays, and the node does not start (`versions`).
 //!
 //! **What openraft 0.9.25 does with this** (read in its source; the tests' network checks it at every message):
 //! - A former leader goes on in its old term when it starts again with its committed vote (`engine_impl.rs`, `startup`). So if an
@@ -18,9 +19,9 @@
 //! - `change_membership` goes through a joint membership in two proposals; a leader that ends between them leaves it joint, and the same
 //!   call with the last set of voters finishes it (`meta::voters`).
 
-use crate::codec::{self, GroupKeys};
-use crate::damage::Damage;
-use crate::kv::{Batch, KvError, KvErrorKind, OrderedKv};
+use crate::codec::{self, GroupKeys, RecordError};
+use crate::damage::{Damage, Judged, Verdict};
+use crate::kv::{Batch, KvError, OrderedKv};
 use crate::limits::{APPEND_LEN_BYTES_MAX, CLEAR_KEYS, LOG_READ_ENTRIES};
 use crate::raft::{LogEntry, LogId, StorageError, TypeConfig, Vote, next_index};
 use crate::syncer::Syncer;
@@ -35,7 +36,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use strongroom_env::Spawn;
 use strongroom_types::GroupId;
 
-const ENTRY_VERSION: u8 = 1;
+const ENTRY_VERSION: u8 = 2;
+/// Its checksum did not cover the version.
+const ENTRY_VERSION_FIRST: u8 = 1;
 const ENTRY_HEADER_LEN_BYTES: usize = 1 + 4;
 
 /// What is wrong with the stored log.
@@ -44,15 +47,15 @@ pub enum LogError {
     /// The store failed.
     #[error(transparent)]
     Kv(#[from] KvError),
-    /// An entry does not match its checksum or does not decode.
+    /// An entry does not match its checksum.
     #[error("log entry {index} is corrupt")]
     CorruptEntry {
         /// Its index.
         index: u64,
     },
-    /// Vote, committed or purged position do not decode.
+    /// Vote, committed or purged position cannot be read, or an entry that matches its checksum.
     #[error(transparent)]
-    CorruptRecord(#[from] crate::codec::CorruptRecord),
+    Record(#[from] RecordError),
     /// An entry that must be there is not.
     #[error("log entry {expected} is missing: found {found:?} in its place")]
     Hole {
@@ -66,9 +69,16 @@ pub enum LogError {
 impl LogError {
     /// Whether it means that the store's bytes are not what was written.
     pub(crate) fn is_damage(&self) -> bool {
+        self.verdict() == Verdict::Damaged
+    }
+}
+
+impl Judged for LogError {
+    fn verdict(&self) -> Verdict {
         match self {
-            Self::Kv(error) => error.kind == KvErrorKind::Damaged,
-            Self::CorruptEntry { .. } | Self::CorruptRecord(_) | Self::Hole { .. } => true,
+            Self::Kv(error) => error.verdict(),
+            Self::Record(error) => error.verdict(),
+            Self::CorruptEntry { .. } | Self::Hole { .. } => Verdict::Damaged,
         }
     }
 }
@@ -79,27 +89,54 @@ pub(crate) fn encode_entry(entry: &LogEntry) -> Bytes {
     value.put_u32(0);
     let body = postcard::to_stdvec(entry).expect("log entries hold only types that postcard encodes");
     value.put_slice(&body);
-    let crc = entry_crc32c(entry.log_id.index, &body);
+    let crc = entry_crc32c(entry.log_id.index, &[ENTRY_VERSION], &body);
     value[1..ENTRY_HEADER_LEN_BYTES].copy_from_slice(&crc.to_be_bytes());
     value.freeze()
 }
 
-fn entry_crc32c(index: u64, body: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&index.to_be_bytes()), body)
+fn entry_crc32c(index: u64, version: &[u8], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&index.to_be_bytes()), version), body)
 }
 
+/// The encoded entry, where it matches its checksum and has this version.
+fn entry_body(index: u64, value: &[u8]) -> Result<&[u8], LogError> {
+    let corrupt = LogError::CorruptEntry { index };
+    let Some((header, body)) = value.split_at_checked(ENTRY_HEADER_LEN_BYTES) else { return Err(corrupt) };
+    let found = header[0];
+    let covered = if found == ENTRY_VERSION_FIRST { &[][..] } else { &header[..1] };
+    if header[1..] != entry_crc32c(index, covered, body).to_be_bytes() {
+        return Err(corrupt);
+    }
+    if found != ENTRY_VERSION {
+        return Err(RecordError::OtherVersion { what: ENTRY, found, expected: ENTRY_VERSION }.into());
+    }
+    Ok(body)
+}
+
+const ENTRY: &str = "log entry";
+
 fn decode_entry(index: u64, value: &[u8]) -> Result<LogEntry, LogError> {
-    let corrupt = || LogError::CorruptEntry { index };
-    let (header, body) = value.split_at_checked(ENTRY_HEADER_LEN_BYTES).ok_or_else(corrupt)?;
-    let expected = entry_crc32c(index, body).to_be_bytes();
-    if header[0] != ENTRY_VERSION || header[1..] != expected {
-        return Err(corrupt());
+    let body = entry_body(index, value)?;
+    match postcard::from_bytes::<LogEntry>(body) {
+        Ok(entry) if entry.log_id.index == index => Ok(entry),
+        Ok(_) | Err(_) => Err(RecordError::Undecodable { what: ENTRY }.into()),
     }
-    let entry: LogEntry = postcard::from_bytes(body).map_err(|_| corrupt())?;
-    if entry.log_id.index != index {
-        return Err(corrupt());
+}
+
+/// The encoded entry as another version would have written it.
+#[cfg(test)]
+pub(crate) fn of_version(index: u64, version: u8, value: &[u8]) -> Bytes {
+    let body = &value[ENTRY_HEADER_LEN_BYTES..];
+    let covered = if version == ENTRY_VERSION_FIRST { &[][..] } else { std::slice::from_ref(&version) };
+    [&[version][..], &entry_crc32c(index, covered, body).to_be_bytes(), body].concat().into()
+}
+
+/// Whether the entry has the version that is read here. One that is corrupt has none: that is for who reads it.
+pub(crate) fn check_version(index: u64, value: &[u8]) -> Result<(), RecordError> {
+    match entry_body(index, value) {
+        Err(LogError::Record(error)) => Err(error),
+        Ok(_) | Err(LogError::Kv(_) | LogError::CorruptEntry { .. } | LogError::Hole { .. }) => Ok(()),
     }
-    Ok(entry)
 }
 
 /// The Raft log of one group. Clones read and write the same log; openraft holds one to write and some to read.
@@ -223,19 +260,13 @@ impl LogStore {
     }
 
     fn read_failed(&self, error: LogError) -> StorageError {
-        self.tell(&error);
+        self.damage.stops(&error);
         StorageIOError::read_logs(AnyError::new(&error)).into()
     }
 
     fn write_failed(&self, error: LogError) -> StorageError {
-        self.tell(&error);
+        self.damage.stops(&error);
         StorageIOError::write_logs(AnyError::new(&error)).into()
-    }
-
-    fn tell(&self, error: &LogError) {
-        if error.is_damage() {
-            self.damage.found(error);
-        }
     }
 
     fn purge_to(&self, log_id: LogId) -> Result<(), LogError> {
@@ -348,7 +379,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
         record(&*self.kv, "vote", &self.keys.vote()).map_err(|error| {
-            self.tell(&error);
+            self.damage.stops(&error);
             StorageIOError::read_vote(AnyError::new(&error)).into()
         })
     }

@@ -21,8 +21,9 @@ pub(crate) use state::{Applied, Reader};
 pub(crate) use storage::StateMachine;
 pub use stream::SnapshotStream;
 
-use crate::codec::CorruptRecord;
-use crate::kv::{KvError, KvErrorKind};
+use crate::codec::RecordError;
+use crate::damage::{Judged, Verdict};
+use crate::kv::KvError;
 
 /// Why the state could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +31,9 @@ pub enum MachineError {
     /// The store failed.
     #[error(transparent)]
     Kv(#[from] KvError),
-    /// A record does not decode.
+    /// A record cannot be read.
     #[error(transparent)]
-    Corrupt(#[from] CorruptRecord),
+    Record(#[from] RecordError),
     /// A version's inline bytes are not beside it.
     #[error("inline bytes of a version are missing")]
     ContentMissing,
@@ -41,9 +42,16 @@ pub enum MachineError {
 impl MachineError {
     /// Whether it means that the store's bytes are not what was written.
     pub(crate) fn is_damage(&self) -> bool {
+        self.verdict() == Verdict::Damaged
+    }
+}
+
+impl Judged for MachineError {
+    fn verdict(&self) -> Verdict {
         match self {
-            Self::Kv(error) => error.kind == KvErrorKind::Damaged,
-            Self::Corrupt(_) | Self::ContentMissing => true,
+            Self::Kv(error) => error.verdict(),
+            Self::Record(error) => error.verdict(),
+            Self::ContentMissing => Verdict::Faulty,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::fault::MetaFaults;
 use crate::kv::{MemoryKv, MemoryMedia};
-use crate::meta::{Meta, MetaConfig, Timing};
+use crate::meta::{Meta, MetaConfig, MetaError, Timing};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -276,6 +276,10 @@ impl Cluster {
     }
 
     pub(crate) async fn start_node(&mut self, id: NodeId) -> Arc<Meta> {
+        self.try_start_node(id).await.unwrap()
+    }
+
+    pub(crate) async fn try_start_node(&mut self, id: NodeId) -> Result<Arc<Meta>, MetaError> {
         self.starts += 1;
         let rng: Arc<dyn Rng> =
             Arc::new(TestRng::new(self.seed.wrapping_mul(1000).wrapping_add(self.starts)));
@@ -295,7 +299,7 @@ impl Cluster {
             faults: self.faults,
         };
         let kv = Arc::new(MemoryKv::on(&self.media[&id]));
-        let meta = Meta::start(env, config, kv).await.unwrap();
+        let meta = Meta::start(env, config, kv).await?;
         self.world.nodes.lock().unwrap().insert(id, (Arc::clone(&meta), Arc::clone(&spawn)));
         let founder = Arc::clone(&meta);
         let deadline = self.deadline(60);
@@ -304,7 +308,7 @@ impl Cluster {
             let _ = founder.bootstrap(deadline).await;
         };
         spawn.spawn("bootstrap", Box::pin(found));
-        meta
+        Ok(meta)
     }
 
     pub(crate) fn kill(&self, id: NodeId) {

@@ -19,12 +19,15 @@
 //! **What it does not see.** The whole directory, ledger and all, replaced by an older copy of itself: no witness on the same
 //! medium can. A state directory must never be restored from a copy; the cluster makes a new one.
 
+mod error;
 mod journal;
 mod store;
 
-use super::ledger::{Entry, Ledger, sync_directory};
-use super::{Batch, Integrity, KvError, KvErrorKind, KvSnapshot, Loss, OrderedKv};
+use super::ledger::{self, Entry, Ledger, LedgerError, sync_directory};
+use super::media::reading_file;
+use super::{Batch, Integrity, KvError, KvErrorKind, KvSnapshot, Loss, OrderedKv, other_version};
 use bytes::Bytes;
+use error::{failed, kind_of_io, reading};
 use fjall::{Keyspace, PersistMode, Readable, Snapshot};
 use std::fs::File;
 use std::io;
@@ -42,6 +45,10 @@ const FORGET_EACH: u64 = 4;
 const LOOK_EVERY: u64 = 1024;
 /// Numbers that are read at once at open.
 const NUMBERS_PAGE: usize = 4096;
+/// What fjall's file `version` has: this, then a byte.
+const FORMAT_MAGIC: &[u8] = b"FJL";
+/// fjall's format, which `journal` reads too.
+const FORMAT_VERSION: u8 = 3;
 /// Bytes of a torn end that are kept.
 const TORN_KEPT_LEN_BYTES: usize = 1 << 20;
 /// Directories that were set aside and are kept.
@@ -70,6 +77,16 @@ pub enum OpenError {
     /// It was made before there was a ledger: whether it is whole cannot be told.
     #[error("made by a version of Strongroom that kept no ledger: what it holds cannot be taken over")]
     Older,
+    /// Another version of Strongroom wrote it.
+    #[error("{what} has version {found}, this strongroom reads {expected}: {}", other_version(*found, *expected))]
+    OtherVersion {
+        /// Which part of it.
+        what: &'static str,
+        /// Its version.
+        found: u16,
+        /// The one that is read here.
+        expected: u16,
+    },
     /// It could not be read or written.
     #[error("{context}: {source}")]
     Io {
@@ -102,9 +119,9 @@ pub struct FjallKv {
     _lock: File,
 }
 
-/// A sync failed before; the process must end and read back what is there.
+/// A write or a sync failed before; the process must end and read back what is there.
 #[derive(Debug, thiserror::Error)]
-#[error("an earlier sync failed")]
+#[error("an earlier write or sync failed")]
 struct Failed;
 
 /// A journal that was whole when the next one was made is not any more.
@@ -119,36 +136,6 @@ struct Rotten {
 #[derive(Debug, thiserror::Error)]
 #[error("the store is not open")]
 struct NotOpen;
-
-fn error(context: &'static str) -> impl FnOnce(fjall::Error) -> KvError {
-    move |source| KvError { context, kind: kind_of(&source), source: Box::new(source) }
-}
-
-/// Whether an error of fjall means that bytes on the media are not what was written.
-fn kind_of(error: &fjall::Error) -> KvErrorKind {
-    let of_io = |error: &io::Error| match error.kind() {
-        // A file that must be there is not, or ends early. All else may be well another time.
-        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
-            KvErrorKind::Damaged
-        }
-        _ => KvErrorKind::Failed,
-    };
-    match error {
-        fjall::Error::Io(error) => of_io(error),
-        fjall::Error::Storage(lsm) => {
-            match std::error::Error::source(lsm).and_then(|source| source.downcast_ref()) {
-                Some(error) => of_io(error),
-                None => KvErrorKind::Damaged,
-            }
-        }
-        fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted | fjall::Error::Locked => KvErrorKind::Failed,
-        _ => KvErrorKind::Damaged,
-    }
-}
-
-fn failed(context: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> KvError {
-    KvError { context, kind: KvErrorKind::Failed, source: Box::new(source) }
-}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -204,7 +191,12 @@ impl FjallKv {
         if found.older {
             return Err(OpenError::Older);
         }
-        let ledger = Ledger::open(directory).map_err(io_error("reading the ledger"))?;
+        let ledger = Ledger::open(directory).map_err(|error| match error {
+            LedgerError::Io(source) => OpenError::Io { context: "reading the ledger", source },
+            LedgerError::OtherVersion { found } => {
+                OpenError::OtherVersion { what: "the ledger", found, expected: ledger::VERSION }
+            }
+        })?;
         let entry = ledger.as_ref().map(|ledger| ledger.entry().clone());
         let this = Self {
             directory: directory.to_owned(),
@@ -237,8 +229,26 @@ impl FjallKv {
             return Ok(Integrity::Lost(Loss::Condemned { reason: reason.clone() }));
         }
         let path = store_path(&self.directory, entry.store);
-        if !path.join("version").try_exists().map_err(io_error("reading the state directory"))? {
-            return Ok(Integrity::Lost(Loss::OtherStore));
+        // Before the journal is looked at, whose end would be cut off where it is of another format.
+        match reading_file(|| std::fs::read(path.join("version"))) {
+            Ok(marker) => match marker.strip_prefix(FORMAT_MAGIC) {
+                Some(&[FORMAT_VERSION]) => {}
+                Some(&[found]) => {
+                    let (found, expected) = (found.into(), FORMAT_VERSION.into());
+                    return Err(OpenError::OtherVersion { what: "the store", found, expected });
+                }
+                Some(_) | None => {
+                    let reason = String::from("its version marker is none");
+                    return Ok(Integrity::Lost(Loss::Unreadable { reason }));
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Integrity::Lost(Loss::OtherStore));
+            }
+            Err(error) if kind_of_io(&error) == KvErrorKind::Damaged => {
+                return Ok(Integrity::Lost(Loss::Unreadable { reason: error.to_string() }));
+            }
+            Err(source) => return Err(OpenError::Io { context: "reading the state directory", source }),
         }
         let store = match Store::open_again(&path) {
             Ok(store) => store,
@@ -257,7 +267,7 @@ impl FjallKv {
         };
         if integrity == Integrity::Whole {
             // What is there beyond the ledger, or comes from it, is there for good before anybody reads it.
-            store.database.persist(PersistMode::SyncAll).map_err(error("sync"))?;
+            store.database.persist(PersistMode::SyncAll).map_err(|source| failed("sync", source))?;
             let mut numbers = lock(&store.numbers);
             numbers.copied = Copied::default();
             if let Some(ledger) = lock(&self.ledger).as_mut() {
@@ -328,7 +338,8 @@ impl FjallKv {
             return Ok(());
         }
         let (id, condemned) = (ledger.entry().store, ledger.entry().condemned.clone());
-        let persist = || store.database.persist(PersistMode::SyncAll).map_err(error("sync"));
+        let persist =
+            || store.database.persist(PersistMode::SyncAll).map_err(|source| failed("sync", source));
         let written = |source| failed("writing the ledger", source);
         if copied.too_long {
             persist()?;
@@ -344,7 +355,14 @@ impl FjallKv {
                 ledger.map_err(written)
             })?;
         }
-        store.look_at_journals(last).map_err(|source| failed("reading the state directory", source))
+        if let Err(error) = store.look_at_journals(last) {
+            // Housekeeping: all is on the media, and numbers that are kept longer cost some bytes each.
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the journals cannot be looked at this time"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -368,7 +386,8 @@ impl From<KvError> for Remake {
 
 impl OrderedKv for FjallKv {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
-        let value = self.store("get")?.keyspace.get(key).map_err(error("get"))?;
+        let store = self.store("get")?;
+        let value = reading("get", || store.keyspace.get(key))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -377,7 +396,7 @@ impl OrderedKv for FjallKv {
         if start >= end {
             return Ok(Vec::new());
         }
-        collect(store.keyspace.range(start..end), limit, "range")
+        reading("range", || collect(store.keyspace.range(start..end), limit))
     }
 
     fn range_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, KvError> {
@@ -385,11 +404,13 @@ impl OrderedKv for FjallKv {
         if start >= end {
             return Ok(Vec::new());
         }
-        collect(store.keyspace.range(start..end).rev(), limit, "range")
+        reading("range", || collect(store.keyspace.range(start..end).rev(), limit))
     }
 
     fn apply(&self, batch: Batch) -> Result<(), KvError> {
-        self.store("apply")?.apply(batch)
+        let store = self.store("apply")?;
+        // A part of it may be in the journal, and what followed it there would be cut off with it.
+        store.apply(batch).inspect_err(|_| self.failed.store(true, Ordering::Release))
     }
 
     fn sync(&self) -> Result<(), KvError> {
@@ -414,10 +435,7 @@ impl OrderedKv for FjallKv {
     fn condemn(&self, reason: &str) -> Result<(), KvError> {
         let mut ledger = lock(&self.ledger);
         let Some(ledger) = ledger.as_mut() else { return Ok(()) };
-        let (store, synced) = (ledger.entry().store, ledger.entry().synced);
-        let condemned = Some(reason.to_owned());
-        let entry = Entry { store, synced, before: synced, copy: Vec::new(), condemned };
-        ledger.write(entry).map_err(|source| failed("writing the ledger", source))
+        ledger.condemn(reason).map_err(|source| failed("writing the ledger", source))
     }
 
     fn set_aside(&self, reason: &str) -> Result<(), KvError> {
@@ -444,7 +462,7 @@ struct FjallSnapshot {
 
 impl KvSnapshot for FjallSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
-        let value = self.snapshot.get(&self.keyspace, key).map_err(error("get from a snapshot"))?;
+        let value = reading("get from a snapshot", || self.snapshot.get(&self.keyspace, key))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -452,7 +470,7 @@ impl KvSnapshot for FjallSnapshot {
         if start >= end {
             return Ok(Vec::new());
         }
-        collect(self.snapshot.range(&self.keyspace, start..end), limit, "range of a snapshot")
+        reading("range of a snapshot", || collect(self.snapshot.range(&self.keyspace, start..end), limit))
     }
 }
 

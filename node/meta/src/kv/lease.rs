@@ -2,8 +2,10 @@
 //!
 //! Groups that were stopped may still have work under way on the store. Before its content is set aside their lease is taken
 //! back: what they do afterwards fails, so that nothing of the old content can get into what comes in its place.
+//!
+//! All that a life writes goes through here, so here it is seen that the store failed.
 
-use super::{Batch, Integrity, KvError, KvErrorKind, KvSnapshot, OrderedKv};
+use super::{Batch, Failure, Integrity, KvError, KvErrorKind, KvSnapshot, OrderedKv};
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -11,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 pub(crate) struct Lease {
     kv: Arc<dyn OrderedKv>,
     given: RwLock<bool>,
+    failure: Failure,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +21,8 @@ pub(crate) struct Lease {
 struct TakenBack;
 
 impl Lease {
-    pub(crate) fn new(kv: Arc<dyn OrderedKv>) -> Arc<Self> {
-        Arc::new(Self { kv, given: RwLock::new(true) })
+    pub(crate) fn new(kv: Arc<dyn OrderedKv>, failure: Failure) -> Arc<Self> {
+        Arc::new(Self { kv, given: RwLock::new(true), failure })
     }
 
     /// From when this returns nothing is done under the lease any more.
@@ -32,8 +35,17 @@ impl Lease {
         if *given {
             return Ok(given);
         }
-        Err(KvError { context, kind: KvErrorKind::Failed, source: Box::new(TakenBack) })
+        Err(taken_back(context))
     }
+
+    /// Whatever it was: nothing works any more.
+    fn written(&self, result: Result<(), KvError>) -> Result<(), KvError> {
+        result.inspect_err(|error| self.failure.note(error))
+    }
+}
+
+fn taken_back(context: &'static str) -> KvError {
+    KvError { context, kind: KvErrorKind::Ended, source: Box::new(TakenBack) }
 }
 
 impl OrderedKv for Lease {
@@ -54,12 +66,12 @@ impl OrderedKv for Lease {
 
     fn apply(&self, batch: Batch) -> Result<(), KvError> {
         let _held = self.hold("apply")?;
-        self.kv.apply(batch)
+        self.written(self.kv.apply(batch))
     }
 
     fn sync(&self) -> Result<(), KvError> {
         let _held = self.hold("sync")?;
-        self.kv.sync()
+        self.written(self.kv.sync())
     }
 
     fn snapshot(&self) -> Arc<dyn KvSnapshot> {
@@ -89,10 +101,10 @@ struct Nothing;
 
 impl KvSnapshot for Nothing {
     fn get(&self, _: &[u8]) -> Result<Option<Bytes>, KvError> {
-        Err(KvError { context: "get", kind: KvErrorKind::Failed, source: Box::new(TakenBack) })
+        Err(taken_back("get"))
     }
 
     fn range(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Bytes, Bytes)>, KvError> {
-        Err(KvError { context: "range", kind: KvErrorKind::Failed, source: Box::new(TakenBack) })
+        Err(taken_back("range"))
     }
 }

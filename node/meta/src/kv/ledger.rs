@@ -15,6 +15,8 @@
 //!  56  4  bytes of the copy
 //!  60  2  bytes of what was found damaged, at most 256
 //!  62  .  what was found, UTF-8; zeros to 512
+//! Every version keeps the magic, the version, the checksum, the sequence and the length of the copy where they are: so that a slot of
+//! another version is told from a torn one, and is left as it is.
 //! copy = batches, each: count of changes u32, then each: key length u32, key, value length u32 (0xffffffff: removed), value
 //! ```
 //!
@@ -31,6 +33,7 @@
 //! **Why not in the store.** What is cut from the end of the journal takes its own proof with it.
 
 use super::Batch;
+use super::media::reading_file;
 use bytes::{BufMut, Bytes};
 use std::fs::File;
 use std::io;
@@ -38,11 +41,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"SRLEDGER";
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 const CONDEMNED: u16 = 1;
 const CRC: std::ops::Range<usize> = 12..16;
 const REASON: usize = 62;
-/// Bytes of one write: what every drive writes whole or not at all.
+/// Bytes of a slot without its copy. Nothing is expected of the drive: a slot of which any part is missing does not match its checksum.
 const ENTRY_LEN_BYTES: usize = 512;
 /// Bytes of a copy at most: many commits; a sync with more takes its time anyway.
 pub(super) const COPY_LEN_BYTES_MAX: usize = 256 << 10;
@@ -153,12 +156,26 @@ fn copy_len_bytes(bytes: &[u8; ENTRY_LEN_BYTES]) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX).min(COPY_LEN_BYTES_MAX)
 }
 
-fn decode(bytes: &[u8; ENTRY_LEN_BYTES], copy: Vec<u8>) -> Option<(u64, Entry)> {
+/// Why a ledger cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LedgerError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("version {found}")]
+    OtherVersion { found: u16 },
+}
+
+/// What a slot says; `None` where it is not whole.
+fn decode(bytes: &[u8; ENTRY_LEN_BYTES], copy: Vec<u8>) -> Result<Option<(u64, Entry)>, LedgerError> {
     let mut zeroed = *bytes;
     zeroed[CRC].fill(0);
     let whole = crc32c::crc32c_append(crc32c::crc32c(&zeroed), &copy).to_le_bytes() == bytes[CRC];
-    if !whole || bytes[..8] != *MAGIC || u16::from_le_bytes(field(bytes, 8)) != VERSION {
-        return None;
+    if !whole || bytes[..8] != *MAGIC {
+        return Ok(None);
+    }
+    let found = u16::from_le_bytes(field(bytes, 8));
+    if found != VERSION {
+        return Err(LedgerError::OtherVersion { found });
     }
     let condemned = match u16::from_le_bytes(field(bytes, 10)) {
         0 => None,
@@ -174,20 +191,24 @@ fn decode(bytes: &[u8; ENTRY_LEN_BYTES], copy: Vec<u8>) -> Option<(u64, Entry)> 
         copy,
         condemned,
     };
-    Some((u64::from_le_bytes(field(bytes, 16)), entry))
+    Ok(Some((u64::from_le_bytes(field(bytes, 16)), entry)))
 }
 
-fn read_slot(file: &File, slot: u64) -> io::Result<Option<(u64, Entry)>> {
+fn read_slot(file: &File, slot: u64) -> Result<Option<(u64, Entry)>, LedgerError> {
     let mut bytes = [0; ENTRY_LEN_BYTES];
     let mut copy = Vec::new();
-    let read = file.read_exact_at(&mut bytes, slot * SLOT_LEN_BYTES).and_then(|()| {
+    let read = reading_file(|| {
+        file.read_exact_at(&mut bytes, slot * SLOT_LEN_BYTES)?;
         copy.resize(copy_len_bytes(&bytes), 0);
         file.read_exact_at(&mut copy, slot * SLOT_LEN_BYTES + ENTRY_LEN_BYTES as u64)
     });
     match read {
-        Ok(()) => Ok(decode(&bytes, copy)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
+        Ok(()) => decode(&bytes, copy),
+        // It ends early, or the media does not give it back: the other one may be whole.
+        Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -203,11 +224,11 @@ fn path_in(directory: &Path) -> PathBuf {
 impl Ledger {
     /// Opens the ledger in `directory`; `None` where there is none with a slot that can be read. Whoever opens it has locked the
     /// directory.
-    pub(super) fn open(directory: &Path) -> io::Result<Option<Self>> {
+    pub(super) fn open(directory: &Path) -> Result<Option<Self>, LedgerError> {
         let file = match File::options().read(true).write(true).open(path_in(directory)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let newest =
             [read_slot(&file, 0)?, read_slot(&file, 1)?].into_iter().flatten().max_by_key(|slot| slot.0);
@@ -242,6 +263,23 @@ impl Ledger {
         Ok(())
     }
 
+    /// Notes in both slots that the store was found damaged: were it in one of them, and that one rotted, the other would make the store
+    /// whole again.
+    pub(super) fn condemn(&mut self, reason: &str) -> io::Result<()> {
+        for _ in 0..2 {
+            let (store, synced) = (self.entry.store, self.entry.synced);
+            let condemned = Some(reason.to_owned());
+            self.write(Entry { store, synced, before: synced, copy: Vec::new(), condemned })?;
+        }
+        Ok(())
+    }
+
+    /// From now on, every write fails as on a full device.
+    #[cfg(test)]
+    pub(super) fn fill(&mut self) {
+        self.file = File::options().write(true).open("/dev/full").expect("every Linux has it");
+    }
+
     /// From now on, and after any power cut, the ledger says this.
     pub(super) fn write(&mut self, entry: Entry) -> io::Result<()> {
         let sequence = self.sequence + 1;
@@ -252,11 +290,26 @@ impl Ledger {
     }
 }
 
+/// Makes a slot of a ledger file one of another version.
+#[cfg(test)]
+pub(super) fn set_version(path: &Path, slot: u64, version: u16) {
+    let file = File::options().read(true).write(true).open(path).expect("a ledger");
+    let mut bytes = [0; ENTRY_LEN_BYTES];
+    file.read_exact_at(&mut bytes, slot * SLOT_LEN_BYTES).expect("a slot");
+    let mut copy = vec![0; copy_len_bytes(&bytes)];
+    file.read_exact_at(&mut copy, slot * SLOT_LEN_BYTES + ENTRY_LEN_BYTES as u64).expect("a slot");
+    bytes[8..10].copy_from_slice(&version.to_le_bytes());
+    bytes[CRC].fill(0);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), &copy);
+    bytes[CRC].copy_from_slice(&crc.to_le_bytes());
+    file.write_all_at(&bytes, slot * SLOT_LEN_BYTES).expect("a slot");
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
-        Batch, COPY_LEN_BYTES_MAX, ENTRY_LEN_BYTES, Entry, Ledger, SLOT_LEN_BYTES, batches, copy_len_bytes,
-        encode, push,
+        Batch, COPY_LEN_BYTES_MAX, ENTRY_LEN_BYTES, Entry, Ledger, LedgerError, SLOT_LEN_BYTES, batches,
+        copy_len_bytes, encode, push,
     };
     use bytes::Bytes;
     use std::os::unix::fs::FileExt;
@@ -272,10 +325,41 @@ mod tests {
     }
 
     fn decode(bytes: &[u8]) -> Option<(u64, Entry)> {
-        let head = bytes[..ENTRY_LEN_BYTES].try_into().unwrap();
+        let head: [u8; ENTRY_LEN_BYTES] = bytes[..ENTRY_LEN_BYTES].try_into().unwrap();
         let mut copy = bytes[ENTRY_LEN_BYTES..].to_vec();
         copy.resize(copy_len_bytes(&head), 0);
-        super::decode(&head, copy)
+        super::decode(&head, copy).unwrap()
+    }
+
+    #[test]
+    fn a_slot_of_another_version_is_told_from_a_torn_one() {
+        let mut bytes = encode(9, &entry(3, None));
+        bytes[8..10].copy_from_slice(&7u16.to_le_bytes());
+        let (head, copy) = bytes.split_at(ENTRY_LEN_BYTES);
+        let torn = super::decode(head.try_into().unwrap(), copy.to_vec());
+        assert!(matches!(torn, Ok(None)), "its checksum is that of this version");
+        bytes[super::CRC].fill(0);
+        let crc = crc32c::crc32c(&bytes);
+        bytes[super::CRC].copy_from_slice(&crc.to_le_bytes());
+        let (head, copy) = bytes.split_at(ENTRY_LEN_BYTES);
+        let other = super::decode(head.try_into().unwrap(), copy.to_vec());
+        assert!(matches!(other, Err(LedgerError::OtherVersion { found: 7 })), "{other:?}");
+    }
+
+    #[test]
+    fn what_is_condemned_stays_so_whichever_slot_rots() {
+        for harmed in [0, 1] {
+            for writes in 1..=2 {
+                let directory = tempfile::tempdir().unwrap();
+                let mut ledger = Ledger::create(directory.path(), 7).unwrap();
+                (1..=writes).for_each(|synced| ledger.write(entry(synced, None)).unwrap());
+                ledger.condemn("rotten").unwrap();
+                ledger.file.write_all_at(&[1], harmed * SLOT_LEN_BYTES + 100).unwrap();
+                drop(ledger);
+                let ledger = Ledger::open(directory.path()).unwrap().unwrap();
+                assert_eq!(ledger.entry().condemned.as_deref(), Some("rotten"), "slot {harmed}");
+            }
+        }
     }
 
     #[test]

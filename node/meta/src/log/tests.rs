@@ -1,11 +1,12 @@
 //! Damage is seen, a crash leaves no hole. (openraft's own suite runs in `machine::storage::tests`.)
 
 use super::{LogError, LogStore};
-use crate::codec::GroupKeys;
+use crate::codec::{GroupKeys, RecordError};
 use crate::kv::{Batch, MemoryKv, MemoryMedia, OrderedKv};
 use crate::raft::{Command, LogEntry, LogId};
 use crate::syncer::Syncer;
 use crate::testing::env_alone;
+use bytes::Bytes;
 use openraft::EntryPayload;
 use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ fn open(media: &MemoryMedia) -> Result<LogStore, LogError> {
     let env = env_alone(1);
     let kv: Arc<dyn OrderedKv> = Arc::new(MemoryKv::on(media));
     let syncer = Syncer::new(Arc::clone(&kv), &env);
-    let damage = crate::damage::Damage::new(Arc::clone(&kv));
+    let damage = crate::damage::Damage::new(Arc::clone(&kv), crate::damage::Alarms::default());
     LogStore::open(kv, Some(GroupId::new(3)), syncer, env.spawn, damage)
 }
 
@@ -137,11 +138,49 @@ async fn entries_of_a_later_term_replace_truncated_ones() {
 fn entries_have_the_bytes_that_are_on_disks() {
     let entry = entries(3, 7..8).remove(0);
     let bytes = super::encode_entry(&entry);
-    assert_eq!(bytes[0], 1, "version");
+    assert_eq!(bytes[0], 2, "version");
     // Log id: term 3, node 1, index 7. Payload: a normal command, the third kind, without entries.
     assert_eq!(bytes[5..], [3, 1, 7, 1, 2, 0]);
-    let crc = crc32c::crc32c(&[0, 0, 0, 0, 0, 0, 0, 7, 3, 1, 7, 1, 2, 0]);
+    let crc = crc32c::crc32c(&[0, 0, 0, 0, 0, 0, 0, 7, 2, 3, 1, 7, 1, 2, 0]);
     assert_eq!(bytes[1..5], crc.to_be_bytes());
     assert_eq!(super::decode_entry(7, &bytes).unwrap(), entry);
     assert!(super::decode_entry(8, &bytes).is_err(), "an entry at another's place");
+    for bit in 0..bytes.len() * 8 {
+        let mut rotten = bytes.to_vec();
+        rotten[bit / 8] ^= 1 << (bit % 8);
+        let error = super::decode_entry(7, &rotten).unwrap_err();
+        assert!(
+            matches!(error, LogError::CorruptEntry { index: 7 }),
+            "bit {bit}, the version's included: {error}"
+        );
+    }
+}
+
+fn with_version(index: u64, version: u8, body: &[u8]) -> Bytes {
+    super::of_version(index, version, &[&[0; 5][..], body].concat())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_another_version_wrote_is_no_damage_and_stays() {
+    let expected = super::ENTRY_VERSION;
+    for (version, body, whole) in
+        [(1, &[3, 1, 4][..], false), (3, &[9; 40], false), (expected, &[9; 40], true)]
+    {
+        let media = MemoryMedia::new();
+        let log = filled(&media, 4).await;
+        let key = GroupKeys::new(Some(GroupId::new(3))).log(4);
+        let mut batch = Batch::default();
+        batch.put(key.clone(), with_version(4, version, body));
+        log.kv.apply(batch).unwrap();
+        let error = open(&media).err().unwrap();
+        assert!(!error.is_damage(), "{error}");
+        match error {
+            LogError::Record(RecordError::OtherVersion { found, .. }) if !whole => assert_eq!(found, version),
+            LogError::Record(RecordError::Undecodable { .. }) if whole => {}
+            other => panic!("{version}: {other}"),
+        }
+        let kv = MemoryKv::on(&media);
+        assert_eq!(kv.get(&key).unwrap(), Some(with_version(4, version, body)));
+        assert_eq!(super::check_version(4, &with_version(4, version, body)).is_err(), !whole);
+    }
 }

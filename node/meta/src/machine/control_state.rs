@@ -11,7 +11,7 @@
 
 use super::MachineError;
 use super::view::{Changes, View};
-use crate::codec::{CorruptRecord, decode};
+use crate::codec::{RecordError, decode};
 use crate::control::{BucketRecord, BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply};
 use crate::limits::{DRIVES_SEEN_MAX, ENROLMENT_NONCES_MAX, SCAN_KEYS};
 use crate::raft_id::RaftId;
@@ -75,7 +75,8 @@ fn enrolments(view: &impl View) -> Result<BTreeMap<NodeId, u32>, MachineError> {
     let mut found = BTreeMap::new();
     for (key, value) in view.range(&[ENROLMENTS], &[ENROLMENTS + 1], NODES_MAX)? {
         let given: Given = decode("enrolment", &value)?;
-        let node = key[1..].try_into().map_err(|_| CorruptRecord { what: "key of an enrolment" })?;
+        let odd = RecordError::Undecodable { what: "key of an enrolment" };
+        let node = key[1..].try_into().map_err(|_| odd)?;
         found.insert(NodeId::new(u64::from_be_bytes(node)), given.last);
     }
     Ok(found)

@@ -10,7 +10,7 @@
 use super::MachineError;
 use super::namespace::{StoredVersion, current_prefix};
 use super::view::View;
-use crate::codec::{CorruptRecord, decode, successor};
+use crate::codec::{RecordError, decode, successor};
 use crate::group::{Page, PageEntry};
 use crate::limits::{LIST_ENTRIES_MAX, SCAN_KEYS};
 use strongroom_types::{BucketId, ObjectKey};
@@ -67,8 +67,8 @@ pub(crate) fn list(view: &impl View, listing: &Listing) -> Result<Page, MachineE
         read = (read * 2).min(SCAN_KEYS);
         let mut sought = false;
         for (stored_key, value) in found {
-            let corrupt = || CorruptRecord { what: "object key" };
-            let key = std::str::from_utf8(&stored_key[table.len()..]).map_err(|_| corrupt())?;
+            let odd = || RecordError::Undecodable { what: "object key" };
+            let key = std::str::from_utf8(&stored_key[table.len()..]).map_err(|_| odd())?;
             if page.entries.len() == limit {
                 page.truncated = true;
                 return Ok(page);
@@ -80,7 +80,7 @@ pub(crate) fn list(view: &impl View, listing: &Listing) -> Result<Page, MachineE
                 break;
             }
             let StoredVersion { len_bytes, etag, modified, .. } = decode("current version", &value)?;
-            let key = ObjectKey::new(key).map_err(|_| corrupt())?;
+            let key = ObjectKey::new(key).map_err(|_| odd())?;
             page.entries.push(PageEntry::Object { key, len_bytes, etag, modified });
         }
         // After a seek there may be more, however short the read was.

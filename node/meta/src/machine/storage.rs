@@ -73,9 +73,7 @@ impl StateMachine {
         let shared = Arc::clone(&self.shared);
         let done = offload(&self.shared.spawn, name, move || work(&mut shared.state())).await;
         done.ok_or_else(ending)?.map_err(|error| {
-            if error.is_damage() {
-                self.shared.damage.found(&error);
-            }
+            self.shared.damage.stops(&error);
             write_failed(&error)
         })
     }

@@ -173,9 +173,7 @@ impl Outgoing {
         let Some(start) = &self.next else { return Ok(false) };
         // Tables are ASCII letters.
         let page = self.view.range(start, &[0xff], SCAN_KEYS).map_err(|error| {
-            if error.is_damage() {
-                self.damage.found(&error);
-            }
+            self.damage.stops(&error);
             io::Error::other(error)
         })?;
         match page.last() {

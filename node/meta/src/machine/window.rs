@@ -6,7 +6,7 @@
 
 use super::MachineError;
 use super::view::{Changes, View};
-use crate::codec::{CorruptRecord, decode};
+use crate::codec::{RecordError, decode};
 use crate::group::EntryOutcome;
 use crate::limits::{OUTCOMES_REMEMBERED, SCAN_KEYS};
 use crate::raft::{Reply, Ticket};
@@ -44,8 +44,8 @@ impl Window {
             let Some((last, _)) = page.last() else { return Ok(window) };
             start = [last, &[0][..]].concat();
             for (key, value) in page {
-                let corrupt = CorruptRecord { what: "key of the outcome window" };
-                let index: [u8; 8] = key[1..].try_into().map_err(|_| corrupt)?;
+                let odd = RecordError::Undecodable { what: "key of the outcome window" };
+                let index: [u8; 8] = key[1..].try_into().map_err(|_| odd)?;
                 let outcomes = decode("outcome window", &value)?;
                 window.insert(u64::from_be_bytes(index), outcomes);
             }

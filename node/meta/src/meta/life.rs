@@ -4,7 +4,7 @@
 use super::openings::Opened;
 use super::start::{self, Kept, OpenGroup, StartError};
 use super::{Group, Meta, MetaError};
-use crate::damage::Damage;
+use crate::damage::{Alarms, Damage};
 use crate::fault::MetaFault;
 use crate::kv::{Integrity, Lease, OrderedKv};
 use crate::log::LogError;
@@ -58,10 +58,10 @@ impl Life {
         groups.map(|group| Ok((group.group, group.kept()?))).collect()
     }
 
-    pub(super) fn begin(kv: &Arc<dyn OrderedKv>, env: &Env) -> Arc<Self> {
-        let lease = Lease::new(Arc::clone(kv));
+    pub(super) fn begin(kv: &Arc<dyn OrderedKv>, env: &Env, alarms: &Alarms) -> Arc<Self> {
+        let lease = Lease::new(Arc::clone(kv), alarms.failure().clone());
         let leased: Arc<dyn OrderedKv> = lease.clone();
-        let (syncer, damage) = (Syncer::new(Arc::clone(&leased), env), Damage::new(leased));
+        let (syncer, damage) = (Syncer::new(Arc::clone(&leased), env), Damage::new(leased, alarms.clone()));
         Arc::new(Self {
             lease,
             syncer,
@@ -210,7 +210,8 @@ impl Meta {
             Some(Err(source)) => return Err(Box::new(StartError::SetAside { source }).into()),
             None => return Err(MetaError::Unavailable),
         }
-        *self.life.write().unwrap_or_else(PoisonError::into_inner) = Life::begin(&self.kv, &self.env);
+        *self.life.write().unwrap_or_else(PoisonError::into_inner) =
+            Life::begin(&self.kv, &self.env, &self.alarms);
         Ok(())
     }
 

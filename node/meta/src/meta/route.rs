@@ -217,12 +217,8 @@ impl Meta {
             Some(Ok(answer)) => answer,
             Some(Err(error)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "state cannot be read");
-                if error.is_damage() {
-                    group.damage.found(&error);
-                    // Another node leads soon, and knows.
-                    return ClientAnswer::NotLeader(None);
-                }
-                ClientAnswer::Failed
+                // Where this node's store is damaged another one leads soon, and knows.
+                if group.damage.met(&error) { ClientAnswer::NotLeader(None) } else { ClientAnswer::Failed }
             }
             None => ClientAnswer::NotDone,
         }

@@ -3,9 +3,10 @@
 use super::life::Life;
 use super::{Group, Meta, MetaConfig, MetaError, Timing};
 use crate::barrier::Barrier;
+use crate::codec::RecordError;
 use crate::control::{ControlCommand, ControlReply};
 use crate::damage::{Alarms, Damage};
-use crate::kv::{KvError, OrderedKv};
+use crate::kv::{Integrity, KvError, OrderedKv};
 use crate::limits::{APPEND_ENTRIES_MAX, SNAPSHOT_CHUNK_LEN_BYTES};
 use crate::log::{LogError, LogStore};
 use crate::machine::{Applied, MachineError, StateMachine};
@@ -13,6 +14,7 @@ use crate::network::Network;
 use crate::proposer::Proposer;
 use crate::raft::{LogEntry, LogId, Raft, Vote};
 use crate::raft_id::RaftId;
+use crate::versions;
 use openraft::entry::RaftEntry;
 use openraft::error::Fatal;
 use openraft::{Config, ConfigError, Membership, SnapshotPolicy};
@@ -63,6 +65,9 @@ pub enum StartError {
         #[source]
         source: MachineError,
     },
+    /// The store was last written by another version of strongroom. Nothing in it was changed.
+    #[error("the state directory")]
+    OtherVersion(#[from] RecordError),
     /// A node id too large to be part of a Raft id.
     #[error("{node}: expected an id below 2^40")]
     NodeId {
@@ -138,15 +143,18 @@ pub(super) fn described_groups(config: &MetaConfig) -> impl Iterator<Item = (Opt
 impl Meta {
     /// Starts the groups that this node votes in, where it is a member of the cluster, and joins it where it is not. All else works on
     /// every node, through the groups' leaders. Where the store's content is damaged or incomplete it is set aside, and the node joins as if it
-    /// had none.
+    /// had none. Content that another version wrote is left as it is, and nothing starts.
     ///
     /// # Errors
     /// [`MetaError::Start`].
     pub async fn start(env: Env, config: MetaConfig, kv: Arc<dyn OrderedKv>) -> Result<Arc<Self>, MetaError> {
         check(&config)?;
         let raft_config = raft_config(&config).map_err(|source| Box::new(StartError::Timing(source)))?;
-        let life = RwLock::new(Life::begin(&kv, &env));
+        if kv.integrity() == Integrity::Whole {
+            versions::check(&*kv, config.groups).map_err(|error| Box::new(error.into()))?;
+        }
         let (hints, alarms, look_at_voters) = (Mutex::default(), Alarms::default(), Notify::new());
+        let life = RwLock::new(Life::begin(&kv, &env, &alarms));
         let looks_wanted = AtomicU64::new(0);
         let this = Arc::new(Self {
             env,

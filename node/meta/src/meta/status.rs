@@ -73,6 +73,12 @@ impl Meta {
         self.alarms.all()
     }
 
+    /// Completes once the store failed: a write or a sync of it. From then on nothing is acknowledged here, and the process must end, to
+    /// be started again with what is on the media. Gives what failed.
+    pub async fn failed(&self) -> String {
+        self.alarms.failure().any().await
+    }
+
     /// Why this node's voice does not count yet where it should.
     pub fn not_ready_because(&self) -> Vec<String> {
         self.waits_for().into_iter().chain(self.without_place()).collect()

@@ -18,6 +18,7 @@ use strongroom_types::{
     SessionId, VersionId, WallTime,
 };
 
+mod faults;
 mod lives;
 mod older;
 mod steps;

@@ -1,11 +1,12 @@
 //! One fjall database: its batches are numbered, and compared with the ledger when it is opened.
 
+use super::error::{error, failed, kind_of_io, reading};
 use super::journal;
 use super::{
-    FORGET_EACH, LOOK_EVERY, NUMBERS_PAGE, Rotten, TORN_KEPT_LEN_BYTES, error, failed, lock, number_key,
-    number_of, own_key,
+    FORGET_EACH, LOOK_EVERY, NUMBERS_PAGE, Rotten, TORN_KEPT_LEN_BYTES, lock, number_key, number_of, own_key,
 };
 use crate::kv::ledger::{self, Entry};
+use crate::kv::media::reading_file;
 use crate::kv::{Batch, Integrity, KvError, KvErrorKind, Loss};
 use bytes::Bytes;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
@@ -62,6 +63,7 @@ impl Copied {
 impl Store {
     const KEYSPACE: &'static str = "meta";
 
+    /// What the media refuses here is not tried again: it may have been a flush.
     pub(super) fn open(path: &Path) -> Result<Self, KvError> {
         // Batches stay in fjall's buffer until `sync`: a write to the kernel before that would promise nothing.
         let database = Database::builder(path)
@@ -79,19 +81,22 @@ impl Store {
 
     /// Opens what is there; see `journal`.
     pub(super) fn open_again(path: &Path) -> Result<Self, KvError> {
-        let looked = |source| failed("reading the journal", source);
-        let mut found = journals(path).map_err(looked)?;
+        let looked = |source: io::Error| {
+            let (context, kind) = ("reading the journal", kind_of_io(&source));
+            KvError { context, kind, source: Box::new(source) }
+        };
+        let mut found = reading_file(|| journals(path)).map_err(looked)?;
         let active = found.pop();
         let mut sequence = None;
         for (_, sealed) in found {
-            let whole = journal::inspect(&sealed, &mut sequence).map_err(looked)?;
+            let whole = inspect(&sealed, &mut sequence).map_err(looked)?;
             if !whole.blank_after {
                 let source = Box::new(Rotten { path: sealed, at: whole.len_bytes });
                 return Err(KvError { context: "opening", kind: KvErrorKind::Damaged, source });
             }
         }
         if let Some((_, active)) = active {
-            let whole = journal::inspect(&active, &mut sequence).map_err(looked)?;
+            let whole = inspect(&active, &mut sequence).map_err(looked)?;
             if !whole.blank_after {
                 cut(&active, whole.len_bytes).map_err(|source| failed("cutting the journal", source))?;
             }
@@ -101,8 +106,8 @@ impl Store {
 
     /// Compares what is there with what the ledger says, and goes on counting from there.
     pub(super) fn compare(&self, entry: &Entry) -> Result<Integrity, KvError> {
-        let id = self.keyspace.get(own_key(b'i')).map_err(error("reading the store's id"))?;
-        let floor = self.keyspace.get(own_key(b'f')).map_err(error("reading the floor"))?;
+        let id = reading("reading the store's id", || self.keyspace.get(own_key(b'i')))?;
+        let floor = reading("reading the floor", || self.keyspace.get(own_key(b'f')))?;
         let floor = match floor.as_deref().map(<[u8; 8]>::try_from) {
             None => 0,
             Some(Ok(bytes)) => u64::from_be_bytes(bytes),
@@ -111,8 +116,8 @@ impl Store {
         let mut last = floor;
         let (mut start, end) = (number_key(floor + 1), own_key(b'n' + 1));
         loop {
-            let page =
-                collect(self.keyspace.range(start.clone()..end.clone()), NUMBERS_PAGE, "reading numbers")?;
+            let numbers = || collect(self.keyspace.range(start.clone()..end.clone()), NUMBERS_PAGE);
+            let page = reading("reading numbers", numbers)?;
             for (key, _) in &page {
                 if number_of(key) != Some(last + 1) {
                     return Ok(Integrity::Lost(Loss::Gap { batch: last + 1 }));
@@ -143,7 +148,7 @@ impl Store {
         }
         let id = match id {
             Some(id) => Some(id),
-            None => self.keyspace.get(own_key(b'i')).map_err(error("reading the store's id"))?,
+            None => reading("reading the store's id", || self.keyspace.get(own_key(b'i')))?,
         };
         if id.as_deref() != Some(&entry.store.to_be_bytes()[..]) {
             return Ok(Integrity::Lost(Loss::OtherStore));
@@ -153,12 +158,15 @@ impl Store {
 
     /// Finds out, now and then, which batches are in tables for certain. `synced` are on the media.
     pub(super) fn look_at_journals(&self, synced: u64) -> io::Result<()> {
-        if lock(&self.numbers).look_at > synced {
-            return Ok(());
+        {
+            let mut numbers = lock(&self.numbers);
+            if numbers.look_at > synced {
+                return Ok(());
+            }
+            numbers.look_at = synced + LOOK_EVERY;
         }
         let found = journals(&self.path)?;
         let mut numbers = lock(&self.numbers);
-        numbers.look_at = synced + LOOK_EVERY;
         let (Some((lowest, _)), Some((highest, _))) = (found.first(), found.last()) else { return Ok(()) };
         match numbers.mark {
             // A journal is removed only when all that it held is in tables.
@@ -195,11 +203,20 @@ impl Store {
             }
             write.insert(&self.keyspace, own_key(b'f'), floor.to_be_bytes());
         }
-        write.commit().map_err(error("apply"))?;
+        write.commit().map_err(|source| failed("apply", source))?;
         (numbers.last, numbers.floor) = (number, floor);
         numbers.copied.push(&changes);
         Ok(())
     }
+}
+
+/// See `journal`. Read a second time where the media refuses.
+fn inspect(path: &Path, before: &mut Option<u64>) -> io::Result<journal::Whole> {
+    let known = *before;
+    reading_file(|| {
+        *before = known;
+        journal::inspect(path, before)
+    })
 }
 
 /// Cuts the end of a journal off, and keeps a part of it for people: it may be all that is left to look at.
@@ -231,12 +248,11 @@ pub(super) fn journals(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 pub(super) fn collect(
     pairs: impl Iterator<Item = fjall::Guard>,
     limit: usize,
-    context: &'static str,
-) -> Result<Vec<(Bytes, Bytes)>, KvError> {
+) -> fjall::Result<Vec<(Bytes, Bytes)>> {
     pairs
         .take(limit)
         .map(|pair| {
-            let (key, value) = pair.into_inner().map_err(error(context))?;
+            let (key, value) = pair.into_inner()?;
             Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
         })
         .collect()

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
+mod failures;
+
 fn open(directory: &Path) -> FjallKv {
     FjallKv::open(directory, Arc::new(crate::testing::TestRng::new(7))).unwrap()
 }

@@ -26,7 +26,7 @@ fn stores(kv: Arc<dyn OrderedKv>) -> (LogStore, StateMachine) {
     let syncer = Syncer::new(Arc::clone(&kv), &env);
     // The spawner lives as long as the process of the test.
     std::mem::forget(Arc::clone(&env.spawn));
-    let damage = crate::damage::Damage::new(Arc::clone(&kv));
+    let damage = crate::damage::Damage::new(Arc::clone(&kv), crate::damage::Alarms::default());
     let log = LogStore::open(Arc::clone(&kv), GROUP, syncer.clone(), Arc::clone(&env.spawn), damage.clone())
         .unwrap();
     let id = crate::raft_id::RaftId::from_bits(1);

@@ -2,7 +2,7 @@
 
 use super::{MAGIC, SnapshotStream, StreamError};
 use crate::codec::{seal, unseal};
-use crate::damage::Damage;
+use crate::damage::{Alarms, Damage};
 use crate::kv::{Batch, MemoryKv, MemoryMedia, OrderedKv};
 use crate::machine::view::SnapshotView;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ fn source(count: u32) -> SnapshotView {
 }
 
 fn nowhere() -> Damage {
-    Damage::new(Arc::new(MemoryKv::on(&MemoryMedia::new())))
+    Damage::new(Arc::new(MemoryKv::on(&MemoryMedia::new())), Alarms::default())
 }
 
 async fn bytes_of(view: &SnapshotView) -> Vec<u8> {
@@ -179,9 +179,9 @@ async fn damage_that_the_sender_reads_is_told() {
     batch.put(b"gk".to_vec(), seal(b"gk", b"value"));
     kv.apply(batch).unwrap();
     assert!(media.corrupt(b"gk"));
-    let damage = Damage::new(kv.clone());
+    let damage = Damage::new(kv.clone(), Alarms::default());
     let view = SnapshotView { snapshot: kv.snapshot(), prefix: b"g".to_vec() };
     let mut stream = SnapshotStream::outgoing(view, damage.clone());
     assert!(stream.read_to_end(&mut Vec::new()).await.is_err());
-    assert!(damage.reason().unwrap().contains("does not decode"));
+    assert!(damage.reason().unwrap().contains("does not match its checksum"));
 }
