@@ -79,6 +79,11 @@ pub const ALL: &[Scenario] = &[
         story: Story::Within(|clients| Box::pin(within::voter_forgets(clients))),
     },
     Scenario {
+        name: "voter-forgets-again-and-again",
+        what: "a zone loses its state directories 21 times in quick succession: afterwards its voice counts where another zone is away",
+        story: Story::Within(|clients| Box::pin(within::voter_forgets_again_and_again(clients))),
+    },
+    Scenario {
         name: "rot-of-all-copies",
         what: "every copy of an acknowledged row rots before its slab is sealed: an alarm, errors, and the rows behind it are readable",
         story: Story::Beyond(|clients| Box::pin(beyond::rot_of_all_copies(clients))),

@@ -48,3 +48,53 @@ pub(super) async fn voter_forgets(clients: &Clients) -> Vec<String> {
     }
     violations
 }
+
+/// Between two losses: before a node is let in, while its groups take it in, and after.
+const BETWEEN_LOSSES: [Duration; 7] = [
+    Duration::from_millis(2),
+    Duration::from_millis(30),
+    Duration::from_millis(200),
+    Duration::from_millis(5),
+    Duration::from_millis(700),
+    Duration::from_millis(80),
+    Duration::from_millis(2500),
+];
+/// Until a node that lost its state for the last time counts again.
+const TAKEN_IN: Duration = Duration::from_secs(30);
+
+/// The nodes of the second zone lose their state directories again and again, each time at another point of their way back. Once that is over
+/// they count: with the first zone away nothing that was acknowledged is missing.
+pub(super) async fn voter_forgets_again_and_again(clients: &Clients) -> Vec<String> {
+    let (cluster, world) = (&clients.cluster, clients.cluster.world());
+    serves(clients).await;
+    let zones = zones(world);
+    let (first, second) = (nodes_of(world, zones[0]), nodes_of(world, zones[1]));
+    for pause in BETWEEN_LOSSES.into_iter().cycle().take(3 * BETWEEN_LOSSES.len()) {
+        for node in &second {
+            cluster.kill(*node, End::PowerCut);
+            cluster.happen(Event::EraseState(*node));
+            cluster.boot(*node);
+        }
+        tokio::time::sleep(pause).await;
+    }
+    tokio::time::sleep(TAKEN_IN).await;
+    let stored = match store(clients, &clients.history.keys()[2..8]).await {
+        Ok(stored) => stored,
+        Err(what) => return vec![what],
+    };
+    for node in &first {
+        cluster.kill(*node, End::PowerCut);
+    }
+    tokio::time::sleep(ELECTIONS).await;
+    let awake: Vec<_> =
+        world.nodes().into_iter().map(|(node, _)| node).filter(|node| !first.contains(node)).collect();
+    let seen = look(clients, &awake, &stored).await;
+    for node in &first {
+        cluster.boot(*node);
+    }
+    let mut violations = seen.violations;
+    if !seen.errors.is_empty() {
+        violations.push(format!("live: {:?} cannot be read, and one zone is away", seen.errors));
+    }
+    violations
+}
