@@ -188,7 +188,7 @@ async fn again_and_again(seed: u64, leaders_change: bool) {
                 assert!(voters.contains(&own), "{own} is ready, of {voters:?}, round {round}");
             }
         }
-        if leaders_change && draws.u64() % 4 == 0 {
+        if leaders_change && draws.u64().is_multiple_of(4) {
             let leader = cluster.leader(GroupId::new(1)).await;
             if leader != harmed {
                 cluster.kill(leader);
