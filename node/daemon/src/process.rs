@@ -74,6 +74,17 @@ pub enum ProcessError {
         #[source]
         source: StateError,
     },
+    /// The state folder's device failed while the node ran.
+    #[error(
+        "{path}: the state directory's device failed or is full: {reason}. Nothing was acknowledged since. Make room on it, or replace it, and \
+         start the node again: it goes on with what is there, and takes from its peers what is not"
+    )]
+    StateFailed {
+        /// Which.
+        path: PathBuf,
+        /// What failed.
+        reason: String,
+    },
     /// An address cannot be listened on.
     #[error("{what} {address}: {source}")]
     Listen {
@@ -105,7 +116,29 @@ pub enum ProcessError {
     Thread(#[source] io::Error),
 }
 
-/// Runs the node of `config` until it is told to stop.
+impl ProcessError {
+    /// What the process ends with. A supervisor may start the node again after any of them; after [`EXIT_STATE_FAILED`] somebody
+    /// should look at the device first.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::StateFailed { .. } => EXIT_STATE_FAILED,
+            Self::Config(_)
+            | Self::Open { .. }
+            | Self::Backend { .. }
+            | Self::State { .. }
+            | Self::Listen { .. }
+            | Self::Socket(_)
+            | Self::Drive { .. }
+            | Self::Node(_)
+            | Self::Thread(_) => 1,
+        }
+    }
+}
+
+/// The exit code after the state folder's device failed: what `sysexits.h` calls EX_IOERR.
+pub const EXIT_STATE_FAILED: u8 = 74;
+
+/// Runs the node of `config` until it is told to stop, or cannot go on.
 ///
 /// # Errors
 /// See [`ProcessError`]; nothing was formatted or repaired on the way.
@@ -180,8 +213,11 @@ async fn node(config: &Config, stop: StopRule, threads: &Threads) -> Result<(), 
 
     let own_server =
         tokio::task::spawn_local(serve(own_listener, node.door().clone(), serve_parts, wait_true(ended)));
-    wait_for_stop(stop).await;
-    tracing::info!("stopping: requests under way are answered, the slab being written is rolled");
+    let failed = stopped_or_failed(wait_for_stop(stop), node.meta().failed()).await;
+    match &failed {
+        None => tracing::info!("stopping: requests under way are answered, the slab being written is rolled"),
+        Some(reason) => tracing::error!(reason, "stopping: the state directory's device failed or is full"),
+    }
     // Whoever has stopped listening already is told nothing.
     let _ = ending.send(true);
     let ends = async {
@@ -189,11 +225,28 @@ async fn node(config: &Config, stop: StopRule, threads: &Threads) -> Result<(), 
         servers.await;
         node.stop().await;
     };
+    // A store that failed answers every call at once, with an error: what the peers still can do they do.
     if tokio::time::timeout(STOP_PATIENCE, ends).await.is_err() {
         tracing::warn!("something was still under way at the end of the patience");
     }
     spawn.shutdown().await;
-    Ok(())
+    match failed {
+        None => Ok(()),
+        Some(reason) => Err(ProcessError::StateFailed { path: config.state_dir.clone(), reason }),
+    }
+}
+
+/// Why the node cannot go on; `None` where it was told to stop.
+async fn stopped_or_failed(
+    stopped: impl Future<Output = ()>,
+    failed: impl Future<Output = String>,
+) -> Option<String> {
+    tokio::select! {
+        // Both at once: what failed is not to be kept quiet.
+        biased;
+        reason = failed => Some(reason),
+        () = stopped => None,
+    }
 }
 
 /// A node knows its drives by their places; whoever reads the message knows them by their paths.
@@ -242,3 +295,26 @@ async fn stdin_ended() {
 
 /// The devices of a node, for the threads module.
 type Devices = Vec<Arc<dyn Device>>;
+
+#[cfg(test)]
+mod tests {
+    use super::{EXIT_STATE_FAILED, ProcessError, stopped_or_failed};
+    use std::future::{pending, ready};
+    use std::path::PathBuf;
+
+    #[tokio::test]
+    async fn a_store_that_fails_ends_the_process_with_a_code_and_words_of_its_own() {
+        let words = || String::from("writing the ledger: No space left on device");
+        assert_eq!(stopped_or_failed(ready(()), pending()).await, None);
+        assert_eq!(stopped_or_failed(pending(), ready(words())).await, Some(words()));
+        assert_eq!(stopped_or_failed(ready(()), ready(words())).await, Some(words()));
+        let error = ProcessError::StateFailed { path: PathBuf::from("state"), reason: words() };
+        assert_eq!(error.exit_code(), EXIT_STATE_FAILED);
+        let told = error.to_string();
+        assert!(
+            told.contains("state: the state directory's device failed or is full") && told.contains(&words()),
+            "{told}"
+        );
+        assert_ne!(ProcessError::Thread(std::io::Error::other("x")).exit_code(), EXIT_STATE_FAILED);
+    }
+}

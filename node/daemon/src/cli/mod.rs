@@ -53,7 +53,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("strongroom: {}", in_words(&error));
-            ExitCode::FAILURE
+            ExitCode::from(node::exit_code(&error))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `strongroom node`.
 
 use crate::config::Config;
-use crate::process::{self, StopRule};
+use crate::process::{self, ProcessError, StopRule};
 use clap::Args;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
@@ -12,6 +12,8 @@ const FILTER: &str = "info,openraft=warn,openraft::core::raft_core=off,fjall=war
 
 /// Run one node until SIGTERM or SIGINT. Logs go to standard error; the variable STRONGROOM_LOG sets their level (`info`, `debug`,
 /// `strongroom=debug,openraft=warn`).
+///
+/// Ends with exit code 74 where the device of its state directory failed or is full, and with 1 on any other error.
 #[derive(Args)]
 pub struct NodeCommand {
     /// The node's configuration
@@ -23,6 +25,11 @@ pub struct NodeCommand {
     /// Stop also when standard input ends, as a child of `dev`
     #[arg(long)]
     stop_at_stdin_end: bool,
+}
+
+/// What a command that ended with this error exits with.
+pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
+    error.downcast_ref().map_or(1, ProcessError::exit_code)
 }
 
 pub(super) fn run(command: &NodeCommand) -> anyhow::Result<()> {
