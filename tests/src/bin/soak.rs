@@ -11,7 +11,8 @@ use strongroom_tests::soak::nodes::Shape;
 use strongroom_tests::soak::run::{self, Options, SLAB_SECTION};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs a cluster of real processes under load and faults, and says what held. Exit code 1: something was lost or wrong.
+/// Runs a cluster of real processes under load and faults, and says what held. Exit code 1: something was lost, wrong or not whole in
+/// time, or a node ended by itself; 2: the harness failed, or could not do what it was asked for.
 #[derive(Debug, Parser)]
 #[command(name = "soak")]
 struct Args {

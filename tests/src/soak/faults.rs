@@ -5,7 +5,7 @@
 
 use super::clients::Load;
 use super::limits::{PAUSE_MAX, RECOVERY_PATIENCE};
-use super::network::Cut;
+use super::network::{Cut, Network};
 use super::nodes::Nodes;
 use crate::faultfs::control::Order;
 use crate::faultfs::weather::Weather;
@@ -126,6 +126,14 @@ impl Fault {
         matches!(self, Self::IsolateZone | Self::PartitionZone | Self::CutOneWay | Self::DisturbZone)
     }
 
+    /// Whether this network can do it, if it is one of the network.
+    pub fn can_be_done(self, network: &Network) -> bool {
+        match self {
+            Self::DisturbZone => network.can_disturb(),
+            _ => !self.needs_cuts() || network.can_cut(),
+        }
+    }
+
     fn is_of_state(self) -> bool {
         matches!(self, Self::StateBlank | Self::StateOld)
     }
@@ -200,11 +208,7 @@ impl<'a> Chaos<'a> {
                 Fault::BeyondBlank => is_named,
                 _ => is_named || !fault.is_of_state() || self.choice.state_damage,
             };
-            let is_done_here = match fault {
-                Fault::DisturbZone => network.can_disturb(),
-                _ => !fault.needs_cuts() || network.can_cut(),
-            };
-            is_chosen && is_allowed && is_done_here
+            is_chosen && is_allowed && fault.can_be_done(network)
         };
         WEIGHTS.into_iter().filter(|(fault, _)| is_possible(*fault)).collect()
     }

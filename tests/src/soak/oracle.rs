@@ -1,10 +1,11 @@
 //! What each key may hold.
 //!
 //! A version that was acknowledged holds until another one that began after that acknowledgement is acknowledged. A version of which
-//! nobody knows (no answer, or an error that is no refusal) may hold from when it was asked for, for ever. What a read may see follows
-//! from when it began and ended. This needs no order among writers. It is less than linearizability: each read is judged alone.
+//! nobody knows (no answer, or an error that is no refusal) may hold from when it was asked for, until one that began so much later that it
+//! must have had its effect by then ([`UNKNOWN_UNTIL`]) is acknowledged. What a read may see follows from when it began and ended. This
+//! needs no order among writers. It is less than linearizability: each read is judged alone.
 
-use super::limits::{FORGET_AFTER, VIOLATIONS_MAX};
+use super::limits::{FORGET_AFTER, UNKNOWN_UNTIL, VIOLATIONS_MAX};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -286,15 +287,19 @@ impl Default for Oracle {
 
 /// Whether another version had surely taken its place before `at`.
 fn is_replaced(version: &Version, versions: &[Version], at: Instant) -> bool {
-    let State::Acknowledged(acknowledged) = version.state else { return false };
+    let done = match version.state {
+        State::Acknowledged(acknowledged) => acknowledged,
+        State::Unknown => version.begun + UNKNOWN_UNTIL,
+    };
     versions.iter().any(|later| match later.state {
-        State::Acknowledged(then) => later.begun > acknowledged && then < at,
+        State::Acknowledged(then) => later.begun > done && then < at,
         State::Unknown => false,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::UNKNOWN_UNTIL;
     use super::{Ending, Name, Oracle, Span, Value};
     use std::time::{Duration, Instant};
 
@@ -347,14 +352,33 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_may_hold_for_ever_and_what_was_refused_never() {
+    fn what_nobody_knows_may_hold_and_what_was_refused_never() {
         let mut story = Story::new();
         story.write(1, 1, 2, ACKNOWLEDGED);
         story.write(2, 3, 4, Ending::Unknown);
         story.write(3, 5, 6, Ending::Refused);
         assert_eq!(story.allowed(7, 8), [value(1), value(2)]);
         story.write(4, 9, 10, ACKNOWLEDGED);
-        assert_eq!(story.allowed(11, 12), [value(2), value(4)]);
+        assert_eq!(story.allowed(11, 12), [value(2), value(4)], "it may still come");
+    }
+
+    #[test]
+    fn what_nobody_knows_is_replaced_by_what_began_when_it_was_surely_over() {
+        let over = UNKNOWN_UNTIL.as_secs();
+        for (begun, may_hold) in [(over, true), (over + 1, false)] {
+            let mut story = Story::new();
+            story.write(1, 0, 15, Ending::Unknown);
+            assert_eq!(story.allowed(1_000, 1_000), [Value::Absent, value(1)], "without another for ever");
+            story.write(2, begun, begun + 1, ACKNOWLEDGED);
+            let allowed = if may_hold { vec![value(1), value(2)] } else { vec![value(2)] };
+            assert_eq!(story.allowed(begun + 2, begun + 3), allowed, "{begun}");
+        }
+        // A DELETE of unknown outcome too: what was acknowledged long after is there, or lost.
+        let mut story = Story::new();
+        let begun = story.oracle.begin_at(&name(), 1, Value::Absent, story.at(1));
+        story.oracle.end_at(begun, Ending::Unknown, story.at(16));
+        story.write(2, 2 * over, 2 * over + 1, ACKNOWLEDGED);
+        assert_eq!(story.allowed(2 * over + 2, 2 * over + 2), [value(2)]);
     }
 
     #[test]
@@ -372,8 +396,8 @@ mod tests {
         story.write(2, 3, 4, Ending::Unknown);
         story.write(3, 5, 6, ACKNOWLEDGED);
         story.write(4, 500, 501, ACKNOWLEDGED);
-        assert_eq!(story.allowed(502, 503), [value(2), value(4)]);
-        assert_eq!(story.oracle.keys[&name()].len(), 3, "3 was replaced a moment ago only");
+        assert_eq!(story.allowed(502, 503), [value(4)]);
+        assert_eq!(story.oracle.keys[&name()].len(), 3, "2 and 3 were replaced a moment ago only");
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct Report {
     pub faults: BTreeMap<String, FaultReport>,
     /// What the fault device did.
     pub device: Counts,
+    /// Faults that were asked for by name, and for which no time was left.
+    pub not_tried: Vec<String>,
     /// Availability.
     pub gaps: Vec<GapReport>,
     /// Nodes that ended without being told to.
@@ -82,9 +84,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether everything that must hold did.
+    /// Whether everything that must hold did: nothing lost or wrong, whole in time after each fault and at the end, and no node ended by itself.
     pub fn holds(&self) -> bool {
-        self.violation_count == 0 && self.loss_alarms.is_empty() && self.not_whole_at_end.is_none()
+        self.violation_count == 0
+            && self.loss_alarms.is_empty()
+            && self.not_whole_at_end.is_none()
+            && self.ended_by_themselves.is_empty()
+            && self.faults.values().all(|fault| fault.late.is_empty())
     }
 }
 
@@ -141,6 +147,9 @@ impl fmt::Display for Report {
             device.blanks,
             device.rollbacks
         )?;
+        if !self.not_tried.is_empty() {
+            writeln!(f, "  NOT TRIED, no time was left: {}", self.not_tried.join(", "))?;
+        }
         writeln!(f, "\nlongest time without an acknowledged write, in ms (median, worst)")?;
         writeln!(f, "  while               trials   at each other gateway   at any of them   before")?;
         for gap in &self.gaps {
@@ -158,7 +167,7 @@ impl fmt::Display for Report {
             )?;
         }
         for ended in &self.ended_by_themselves {
-            writeln!(f, "ended by itself: {ended}")?;
+            writeln!(f, "ENDED BY ITSELF: {ended}")?;
         }
         for alarm in &self.alarms {
             writeln!(f, "alarm: {alarm}")?;
@@ -174,11 +183,73 @@ impl fmt::Display for Report {
         }
         match self.holds() {
             true => writeln!(f, "\nheld: no acknowledged byte lost, no wrong byte returned"),
-            false => writeln!(f, "\nDID NOT HOLD: {} violations; logs in {}", self.violation_count, self.dir),
+            false => writeln!(
+                f,
+                "\nDID NOT HOLD: {} violations, {} times not whole in time, {} nodes ended by themselves; logs in {}",
+                self.violation_count,
+                self.faults.values().map(|fault| fault.late.len()).sum::<usize>(),
+                self.ended_by_themselves.len(),
+                self.dir
+            ),
         }
     }
 }
 
 fn secs(millis: u64) -> f64 {
     millis as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FaultReport, Report, Spread};
+    use std::collections::BTreeMap;
+
+    fn clean() -> Report {
+        Report {
+            seed: 1,
+            program: String::new(),
+            version: String::new(),
+            shape: [3, 2],
+            namespaces: true,
+            netem: true,
+            damage_zone: 1,
+            seconds: 60,
+            requests: BTreeMap::new(),
+            written_bytes: 1,
+            keys: 1,
+            judged: 1,
+            faults: BTreeMap::from([(
+                String::from("kill-node"),
+                FaultReport { whole_again: Spread::of(&[]), late: Vec::new() },
+            )]),
+            device: Default::default(),
+            not_tried: Vec::new(),
+            gaps: Vec::new(),
+            ended_by_themselves: Vec::new(),
+            alarms: vec![String::from("a seal waits")],
+            loss_alarms: Vec::new(),
+            not_whole_at_end: None,
+            violation_count: 0,
+            violations: Vec::new(),
+            dir: String::new(),
+        }
+    }
+
+    #[test]
+    fn each_thing_that_must_not_be_makes_it_not_hold() {
+        assert!(clean().holds());
+        let word = || String::from("word");
+        let wrongs: [fn(&mut Report, String); 5] = [
+            |report, _| report.violation_count = 1,
+            |report, word| report.loss_alarms.push(word),
+            |report, word| report.not_whole_at_end = Some(word),
+            |report, word| report.ended_by_themselves.push(word),
+            |report, word| report.faults.values_mut().for_each(|fault| fault.late.push(word.clone())),
+        ];
+        for wrong in wrongs {
+            let mut report = clean();
+            wrong(&mut report, word());
+            assert!(!report.holds() && report.to_string().contains("DID NOT HOLD"), "{report}");
+        }
+    }
 }

@@ -64,7 +64,8 @@ const STEADY: Duration = Duration::from_secs(1);
 /// Runs it.
 ///
 /// # Errors
-/// The harness failed. What the cluster did wrong is in the report.
+/// The harness failed, a fault that was asked for by name cannot be done on this machine, or nothing was tried or judged. What the cluster did
+/// wrong is in the report.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let cleaned = leftovers::clean_up().context("cleaning up after earlier runs")?;
     if cleaned > 0 {
@@ -75,6 +76,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     anyhow::ensure!(std::fs::read_dir(&dir)?.next().is_none(), "{} is not empty", dir.display());
     let _record = Record::write(&dir, &dir.join("media"), options.shape.zones)?;
     let network = network(options);
+    let undoable = undoable(&options.only, &network);
+    anyhow::ensure!(undoable.is_empty(), "cannot be done on this machine: {}", undoable.join(", "));
     let draws = Draws::new(options.seed);
     let mut layout_draws = draws.split("layout");
     let mut nodes = Nodes::new(&options.program, &dir, options.shape.clone(), network, &mut layout_draws)
@@ -82,13 +85,24 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     for id in nodes.ids() {
         nodes.start(id)?;
     }
+    let mut ended = Vec::new();
     nodes
-        .wait_whole(RECOVERY_PATIENCE, |id, how| eprintln!("node {id} ended by itself: {how}"))
+        .wait_whole(RECOVERY_PATIENCE, |id, how| end(&mut ended, "at the start", id, how))
         .await
         .map_err(anyhow::Error::msg)
         .context("the cluster does not come up")?;
     let local = tokio::task::LocalSet::new();
-    local.run_until(soak(options, &dir, nodes, draws)).await
+    local.run_until(soak(options, &dir, nodes, draws, ended)).await
+}
+
+/// The faults among these that no network of this kind can do.
+fn undoable(only: &[Fault], network: &Network) -> Vec<String> {
+    only.iter().filter(|fault| !fault.can_be_done(network)).map(|fault| fault.name()).collect()
+}
+
+fn end(ended: &mut Vec<String>, when: &str, id: u64, how: &str) {
+    eprintln!("           node {id} ended by itself: {how}");
+    ended.push(format!("{when}: node {id}: {how}"));
 }
 
 fn network(options: &Options) -> Network {
@@ -114,7 +128,13 @@ fn network(options: &Options) -> Network {
     }
 }
 
-async fn soak(options: &Options, dir: &Path, mut nodes: Nodes, draws: Draws) -> anyhow::Result<Report> {
+async fn soak(
+    options: &Options,
+    dir: &Path,
+    mut nodes: Nodes,
+    draws: Draws,
+    mut ended: Vec<String>,
+) -> anyhow::Result<Report> {
     let load = Load::new(&nodes, options.seed).await?;
     let version = nodes.status(1).await.map(|status| format!("strongroom {}", status.version))?;
     let begun = Instant::now();
@@ -130,7 +150,7 @@ async fn soak(options: &Options, dir: &Path, mut nodes: Nodes, draws: Draws) -> 
     let progress = tokio::task::spawn_local(progress(load.clone(), begun, options.time));
 
     let mut draws_of_trials = draws.split("trials");
-    let gaps = measure(options, &mut nodes, &load, &mut draws_of_trials).await?;
+    let gaps = measure(options, &mut nodes, &load, &mut draws_of_trials, &mut ended).await?;
 
     let mut fault_draws = draws.split("faults");
     let damage_zone = u8::try_from(fault_draws.below(u64::from(shape.zones)) + 1).expect("zones are u8");
@@ -157,7 +177,8 @@ async fn soak(options: &Options, dir: &Path, mut nodes: Nodes, draws: Draws) -> 
             break;
         }
     }
-    let (accounts, mut ended) = (std::mem::take(&mut chaos.accounts), std::mem::take(&mut chaos.ended));
+    let accounts = std::mem::take(&mut chaos.accounts);
+    ended.append(&mut chaos.ended);
 
     load.stop();
     for client in clients {
@@ -169,10 +190,13 @@ async fn soak(options: &Options, dir: &Path, mut nodes: Nodes, draws: Draws) -> 
         "\nfaults are over: waiting for the cluster to be whole, then reading back {} keys",
         load.oracle.borrow().key_count()
     );
-    let whole = nodes
-        .wait_whole(RECOVERY_PATIENCE, |id, how| ended.push(format!("at the end: node {id}: {how}")))
-        .await;
+    let whole = nodes.wait_whole(RECOVERY_PATIENCE, |id, how| end(&mut ended, "at the end", id, how)).await;
     load.read_back(options.read_back_patience, &mut draws.split("read back")).await;
+    anyhow::ensure!(load.oracle.borrow().checked_count() > 0, "no answer was judged");
+    anyhow::ensure!(
+        !(accounts.is_empty() && gaps.is_empty()),
+        "no fault was tried: there was no time for one"
+    );
     Ok(report(
         options,
         dir,
@@ -206,6 +230,8 @@ fn report(options: &Options, dir: &Path, nodes: &Nodes, load: &Load, parts: Part
     let is_loss = |alarm: &&String| strongroom::alarms::is_damage(alarm);
     let mut loss_alarms: Vec<String> = alarms.iter().filter(is_loss).cloned().collect();
     loss_alarms.extend(words(nodes.log_lines("panicked at")));
+    let is_left = |fault: &&Fault| !parts.accounts.contains_key(fault);
+    let not_tried = options.only.iter().filter(is_left).map(|fault| fault.name()).collect();
     let faults = parts.accounts.into_iter().map(|(fault, account)| {
         (fault.name(), FaultReport { whole_again: Spread::of(&account.recoveries), late: account.late })
     });
@@ -223,6 +249,7 @@ fn report(options: &Options, dir: &Path, nodes: &Nodes, load: &Load, parts: Part
         keys: oracle.key_count(),
         judged: oracle.checked_count(),
         faults: faults.collect(),
+        not_tried,
         device: nodes.volumes.counts(),
         gaps: parts.gaps,
         ended_by_themselves: parts.ended,
@@ -266,6 +293,7 @@ async fn measure(
     nodes: &mut Nodes,
     load: &Rc<Load>,
     draws: &mut Draws,
+    ended: &mut Vec<String>,
 ) -> anyhow::Result<Vec<GapReport>> {
     let mut reports = Vec::new();
     for death in [Death::Node, Death::Leader, Death::Zone, Death::ZoneNetwork] {
@@ -274,7 +302,7 @@ async fn measure(
         }
         let mut trials = Trials::default();
         for _ in 0..options.trials {
-            trial(death, nodes, load, draws, &mut trials).await?;
+            trial(death, nodes, load, draws, &mut trials, ended).await?;
         }
         if options.trials > 0 {
             reports.push(GapReport {
@@ -295,6 +323,7 @@ async fn trial(
     load: &Rc<Load>,
     draws: &mut Draws,
     trials: &mut Trials,
+    ended: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let zone = u8::try_from(draws.below(u64::from(nodes.shape().zones)) + 1).expect("zones are u8");
     let leaders = nodes.leaders().await;
@@ -349,8 +378,8 @@ async fn trial(
             victims.iter().try_for_each(|id| nodes.start(*id))?;
         }
     }
-    let whole =
-        nodes.wait_whole(RECOVERY_PATIENCE, |id, how| eprintln!("node {id} ended by itself: {how}")).await;
+    let when = format!("after {}", death.name());
+    let whole = nodes.wait_whole(RECOVERY_PATIENCE, |id, how| end(ended, &when, id, how)).await;
     whole
         .map(|_| ())
         .map_err(anyhow::Error::msg)
@@ -374,5 +403,17 @@ async fn progress(load: Rc<Load>, begun: Instant, time: Duration) {
             oracle.checked_count(),
             oracle.violations().1
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fault, Network, undoable};
+
+    #[test]
+    fn what_a_machine_cannot_do_is_named() {
+        let asked = [Fault::DisturbZone, Fault::KillNode, Fault::IsolateZone];
+        assert_eq!(undoable(&asked, &Network::Loopback), ["disturb-zone", "isolate-zone"]);
+        assert!(undoable(&[Fault::PowerAll, Fault::BeyondBlank], &Network::Loopback).is_empty());
     }
 }
