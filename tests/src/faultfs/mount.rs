@@ -80,6 +80,29 @@ pub fn missing() -> Option<String> {
     opened.err().map(|error| format!("/dev/fuse: {error}"))
 }
 
+/// In the environment of tests: what cannot be tested on this machine fails, instead of being left out.
+pub const NO_SKIP: &str = "STRONGROOM_NO_SKIP";
+
+/// Whether tests may leave out what this machine cannot do.
+pub fn may_skip() -> bool {
+    std::env::var_os(NO_SKIP).is_none_or(|value| value.is_empty())
+}
+
+/// Whether tests that need the device are left out here: said aloud.
+///
+/// # Panics
+/// Where they would be, and [`NO_SKIP`] is set.
+pub fn skips() -> bool {
+    skips_for(missing(), may_skip())
+}
+
+fn skips_for(missing: Option<String>, may: bool) -> bool {
+    let Some(why) = missing else { return false };
+    assert!(may, "no fault device on this machine, and {NO_SKIP} is set: {why}");
+    eprintln!("SKIPPED: no fault device on this machine: {why}");
+    true
+}
+
 /// A volume's answer that may have to wait.
 type Waiting = (Arc<Shared>, u64, Held);
 /// An entry of a folder.
@@ -521,5 +544,22 @@ impl Filesystem for Served {
         };
         let free = len_bytes.saturating_sub(used_bytes) / 4096;
         reply.statfs(len_bytes / 4096, free, free, 1 << 20, 1 << 20, 4096, 255, 4096);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::skips_for;
+
+    #[test]
+    fn a_device_that_is_there_is_used_and_one_that_is_not_is_said() {
+        assert!(!skips_for(None, true) && !skips_for(None, false));
+        assert!(skips_for(Some(String::from("none")), true));
+    }
+
+    #[test]
+    #[should_panic(expected = "STRONGROOM_NO_SKIP is set: none")]
+    fn where_nothing_may_be_skipped_a_device_that_is_missing_is_a_failure() {
+        skips_for(Some(String::from("none")), false);
     }
 }

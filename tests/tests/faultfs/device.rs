@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use strongroom_io::{AlignedBuffer, Backend, Class, OpenMode, Operation, open_drive};
 use strongroom_tests::faultfs::content::Tear;
 use strongroom_tests::faultfs::control::{self, Order, Reply};
-use strongroom_tests::faultfs::mount::{Mounted, missing};
+use strongroom_tests::faultfs::mount::{Mounted, skips};
 use strongroom_tests::faultfs::volumes::Volumes;
 use strongroom_tests::faultfs::weather::{Nature, Weather};
 use tempfile::TempDir;
@@ -25,8 +25,7 @@ struct Device {
 
 /// A mounted device with the volumes `a` and `b`; `None`, loudly, where this machine has none.
 fn device(seed: u64) -> Option<Device> {
-    if let Some(why) = missing() {
-        eprintln!("SKIPPED: no fault device on this machine: {why}");
+    if skips() {
         return None;
     }
     let dir = tempfile::tempdir().unwrap();
