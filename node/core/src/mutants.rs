@@ -12,13 +12,16 @@ pub enum Mutant {
     SkipFlush,
     /// The writer gives out locators when it sends a row.
     CommitBeforeDurable,
-    /// Rows always say that nothing is committed.
+    /// Rows always say that nothing is committed, and a seal forgets how far the namespace's locators reach: where either is left, the other tells.
+    /// It says nothing either of what it misses while too many holders are silent.
     LoseCommittedUpto,
     /// A drive's read error is taken for an absent fragment.
     EioIsNotFound,
-    /// A seal is decided from any `k` answers, whoever is silent.
+    /// A seal is decided from any `k` answers, whoever is silent, and also where rows that locators point to are seen to be lost: with either wait left,
+    /// it would wait.
     SealWithTooFew,
-    /// A row whose bytes do not match their checksum ends what a holder says it has, as a torn tail would.
+    /// A row whose bytes do not match their checksum ends what a holder says it has, as a torn tail would, and what it has:
+    /// else the rows behind would be read all the same, and nobody would miss them.
     TruncateOnBadCrc,
     /// A voter that lost its store goes on under the id that it had.
     ReuseRaftId,

@@ -45,47 +45,66 @@ const POLICY: SlabPolicy = SlabPolicy {
     free_after: Duration::from_secs(2),
 };
 
+const DURABLE: &str = "durable: ";
+const NOT_ABSENT: &str = "I8";
+/// What is acknowledged is there for no reader, long after the faults.
+const UNREADABLE: &str = "live: not everything is readable";
+const DEAD: &str = "I5: no version points into a dead slab";
+
 const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ack-in-one-zone",
         what: "a row counts as durable once any one holder has it",
         scenario: Some("harsh-network"),
+        seen_by: &[DURABLE],
     },
-    Mutant { name: "skip-flush", what: "a holder answers an append before it flushed", scenario: None },
+    Mutant {
+        name: "skip-flush",
+        what: "a holder answers an append before it flushed",
+        scenario: None,
+        seen_by: &[DURABLE, "I3: what a holder has only grows"],
+    },
     Mutant {
         name: "commit-before-durable",
         what: "the writer gives out locators when it sends a row",
         scenario: None,
+        seen_by: &[DURABLE, UNREADABLE, DEAD],
     },
     Mutant {
         name: "lose-committed-upto",
-        what: "rows always say that nothing is committed",
+        what: "rows say that nothing is committed, and a seal forgets where the locators end and waits for whoever is silent",
         scenario: Some("rot-of-all-copies"),
+        seen_by: &["what the story asks for", NOT_ABSENT],
     },
     Mutant {
         name: "eio-is-not-found",
         what: "a drive's read error is taken for an absent fragment",
         scenario: Some("drives-die-one-by-one"),
+        seen_by: &["I8: error is not absent"],
     },
     Mutant {
         name: "seal-with-too-few",
-        what: "a seal is decided from any k answers, whoever is silent",
+        what: "a seal is decided from any k answers, whoever is silent, and does not wait where rows are lost",
         scenario: Some("holders-swap-silence"),
+        seen_by: &[DURABLE, UNREADABLE, DEAD],
     },
     Mutant {
         name: "truncate-on-bad-crc",
-        what: "a row whose bytes do not match ends what a holder says it has",
+        what: "a row whose bytes do not match ends what a holder says it has, and what it has",
         scenario: Some("rot-of-all-copies"),
+        seen_by: &["what the story asks for", NOT_ABSENT],
     },
     Mutant {
         name: "reuse-raft-id",
         what: "a voter that lost its store goes on under the id that it had",
         scenario: Some("voter-forgets"),
+        seen_by: &[NOT_ABSENT, "I7: ids are never used again", "linearizable per key"],
     },
     Mutant {
         name: "free-before-commit",
         what: "a fragment is freed before the layout that supersedes it is committed",
         scenario: Some("slow-zone-dies"),
+        seen_by: &["I6: what the slab table names is not freed"],
     },
 ];
 

@@ -64,6 +64,16 @@ pub struct Mutant {
     pub what: &'static str,
     /// The scenario that shows it, where the usual runs do not.
     pub scenario: Option<&'static str>,
+    /// How failures begin that show that it was seen: rules, or a rule and its first words. What else breaks with it, that a run dies, and that the
+    /// node itself raises an alarm show no more than that it does harm.
+    pub seen_by: &'static [&'static str],
+}
+
+impl Mutant {
+    /// Whether this failure, its rule and its words, shows that the mutant was seen.
+    pub fn is_seen_by(&self, failure: &str) -> bool {
+        self.seen_by.iter().any(|name| failure.starts_with(name))
+    }
 }
 
 /// What is simulated.

@@ -15,7 +15,7 @@ use strongroom_tests::sim::report::Line;
 use strongroom_tests::sim::run::{self, CLIENTS, KEYS, Options};
 use strongroom_tests::sim::scenarios;
 use strongroom_tests::sim::strongroom::Strongroom;
-use strongroom_tests::sim::system::System;
+use strongroom_tests::sim::system::{Mutant, System};
 use strongroom_tests::sim::toy::Toy;
 use strongroom_tests::sim::trace::{Filter, Sink};
 
@@ -38,7 +38,7 @@ struct Args {
     /// Print only lines that hold any of these words; a word that begins with - leaves lines out. Separated by commas.
     #[arg(long, value_name = "WORDS", value_delimiter = ',', allow_hyphen_values = true)]
     trace_filter: Vec<String>,
-    /// Build this fault into the code; `list` names them. With a mutant, finding a violation is success.
+    /// Build this fault into the code; `list` names them. With a mutant, success is that a rule is broken that sees it.
     #[arg(long)]
     mutant: Option<String>,
     /// Play this story instead of faults drawn from the seed; `list` names them.
@@ -137,15 +137,16 @@ fn read_script(args: &Args) -> anyhow::Result<Option<Script>> {
     }
 }
 
+/// The mutant that is asked for.
+fn mutant(args: &Args, system: &dyn System) -> anyhow::Result<Option<&'static Mutant>> {
+    let Some(name) = &args.mutant else { return Ok(None) };
+    let found = system.mutants().iter().find(|mutant| mutant.name == *name);
+    found.with_context(|| format!("no mutant {name:?}; --mutant list names them")).map(Some)
+}
+
 /// What a run in this process is to do.
 fn options(args: &Args, system: &dyn System) -> anyhow::Result<Options> {
-    let mutant = match &args.mutant {
-        None => None,
-        Some(name) => {
-            let found = system.mutants().iter().find(|mutant| mutant.name == *name);
-            Some(found.with_context(|| format!("no mutant {name:?}; --mutant list names them"))?)
-        }
-    };
+    let mutant = mutant(args, system)?;
     let scenario = match args.scenario.as_deref().or(mutant.and_then(|mutant| mutant.scenario)) {
         None => None,
         Some(name) => {

@@ -1,7 +1,7 @@
 //! Many seeds, a few at once, and what came of them all.
 
 use crate::process::{DIFFER, Done, run_seed};
-use crate::{Args, read_script, shrinking, system};
+use crate::{Args, mutant, read_script, shrinking, system};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 use strongroom_tests::sim::report::Total;
 use strongroom_tests::sim::scenarios;
+use strongroom_tests::sim::system::Mutant;
 
 /// What came of all runs.
 #[derive(Default)]
@@ -24,7 +25,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     let system = system(&args.system)?;
     if args.mutant.as_deref() == Some("list") {
         for mutant in system.mutants() {
-            println!("{:20} {}", mutant.name, mutant.what);
+            println!("{:20} {}; seen by: {}", mutant.name, mutant.what, mutant.seen_by.join(", "));
         }
         return Ok(true);
     }
@@ -34,6 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         }
         return Ok(true);
     }
+    let mutant = mutant(args, &*system)?;
     let (from, to) = match (read_script(args)?, args.seed, args.seeds) {
         (Some(script), ..) => (script.seed, script.seed + 1),
         (None, Some(seed), _) => (seed, seed + 1),
@@ -42,7 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     };
     let directory = tempfile::tempdir().context("a directory for traces")?;
     let begin = Instant::now();
-    let sum = run_seeds(args, from, to, directory.path())?;
+    let sum = run_seeds(args, mutant, from, to, directory.path())?;
     let seconds = begin.elapsed().as_secs_f64();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&sum.total)?);
@@ -54,18 +56,24 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         print_sum(args, &sum.total, seconds);
     }
     let wants = args.shrink || (!args.no_shrink && args.mutant.is_none() && !args.json && !args.hashes);
-    if let Some(failed) = sum.failed.first()
+    if let Some(failed) = sum.failed.iter().find(|done| done.rule(mutant).is_some())
         && wants
     {
         shrinking::shrink(args, failed, directory.path())?;
     }
-    match &args.mutant {
+    match mutant {
         None => Ok(sum.failed.is_empty()),
-        Some(mutant) => Ok(print_mutant(mutant, &sum)),
+        Some(mutant) => Ok(print_mutant(args, mutant, &sum)),
     }
 }
 
-fn run_seeds(args: &Args, from: u64, to: u64, directory: &Path) -> anyhow::Result<Sum> {
+fn run_seeds(
+    args: &Args,
+    mutant: Option<&Mutant>,
+    from: u64,
+    to: u64,
+    directory: &Path,
+) -> anyhow::Result<Sum> {
     let jobs =
         args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
@@ -102,10 +110,11 @@ fn run_seeds(args: &Args, from: u64, to: u64, directory: &Path) -> anyhow::Resul
                     *sum.total.violations.entry(rule.clone()).or_default() += 1;
                 }
                 sum.total.failed.push(done.seed);
-                sum.failed.push(done);
-                if !args.keep_going {
+                // Of a mutant a failure that does not show it ends nothing.
+                if !args.keep_going && done.rule(mutant).is_some() {
                     stop.store(true, Ordering::Relaxed);
                 }
+                sum.failed.push(done);
             }
         }
         Ok(())
@@ -137,15 +146,25 @@ fn print_sum(args: &Args, total: &Total, seconds: f64) {
     }
 }
 
-/// Whether the mutant was found, and by what.
-fn print_mutant(mutant: &str, sum: &Sum) -> bool {
-    let Some(found) = sum.failed.first() else {
-        println!("mutant {mutant} was NOT found by {} seeds", sum.total.seeds);
-        return false;
+/// Whether the mutant was found, and by what. Where standard output is for machines, people are told elsewhere.
+fn print_mutant(args: &Args, mutant: &Mutant, sum: &Sum) -> bool {
+    let name = mutant.name;
+    let found =
+        sum.failed.iter().find_map(|done| done.rule(Some(mutant)).map(|rule| (done.seed, rule.to_owned())));
+    let others = sum.failed.iter().filter(|done| done.rule(Some(mutant)).is_none()).count();
+    let text = match &found {
+        Some((seed, rule)) => format!("mutant {name} was found by seed {seed}, by the rule: {rule}"),
+        None => format!(
+            "mutant {name} was NOT found by {} seeds; {others} of them failed by rules that do not count: {:?}",
+            sum.total.seeds, sum.total.violations
+        ),
     };
-    let rule = found.failures.first().map_or("", |failure| failure.rule.as_str());
-    println!("mutant {mutant} was found by seed {}, by the rule: {rule}", found.seed);
-    true
+    if args.json || args.hashes {
+        eprintln!("{text}")
+    } else {
+        println!("{text}")
+    }
+    found.is_some()
 }
 
 /// Where people look: on standard output, unless that is for machines.

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use strongroom_tests::sim::report::{Found, Line};
+use strongroom_tests::sim::system::Mutant;
 
 /// What is said of a run that ended without a word.
 pub const DIED: &str = "died";
@@ -19,6 +20,16 @@ pub struct Done {
     pub seed: u64,
     pub line: Option<Line>,
     pub failures: Vec<Found>,
+}
+
+impl Done {
+    /// The first rule that was broken and says what is looked for: any, or of a mutant those that see it, and never that the run died.
+    pub fn rule(&self, mutant: Option<&Mutant>) -> Option<&str> {
+        let counts = |found: &&Found| {
+            mutant.is_none_or(|mutant| found.rule != DIED && mutant.is_seen_by(&found.to_string()))
+        };
+        self.failures.iter().find(counts).map(|found| found.rule.as_str())
+    }
 }
 
 /// Runs a seed, twice unless once is asked for, with its traces in `directory`.
@@ -106,5 +117,28 @@ fn difference(paths: &[PathBuf; 2]) -> anyhow::Result<Vec<String>> {
         if before.len() > 5 {
             before.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DIED, Done};
+    use strongroom_tests::sim::report::Found;
+    use strongroom_tests::sim::system::Mutant;
+
+    #[test]
+    fn a_mutant_is_found_by_the_rules_that_see_it_and_never_by_a_death() {
+        let failed = |rules: &[&str]| {
+            let failures =
+                rules.iter().map(|rule| Found { rule: (*rule).to_owned(), what: "why".to_owned() }).collect();
+            Done { seed: 1, line: None, failures }
+        };
+        let mutant =
+            Mutant { name: "m", what: "w", scenario: None, seen_by: &["durable: ", "live: why", DIED] };
+        assert_eq!(failed(&[DIED, "I13"]).rule(Some(&mutant)), None);
+        assert_eq!(failed(&["I13", "live"]).rule(Some(&mutant)), Some("live"));
+        assert_eq!(failed(&["I13", "durable: any"]).rule(Some(&mutant)), Some("durable: any"));
+        assert_eq!(failed(&[DIED]).rule(None), Some(DIED));
+        assert_eq!(failed(&[]).rule(None), None);
     }
 }

@@ -1,7 +1,7 @@
 //! A seed that fails, made small: each try is a run in a process of its own.
 
 use crate::process::{DIED, DIFFER, Done, run_child};
-use crate::{Args, options, read_script, system};
+use crate::{Args, mutant, options, read_script, system};
 use anyhow::Context;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,10 +11,13 @@ use strongroom_tests::sim::shrink::shrink as make_small;
 
 /// Makes the run small and prints what is left, so that it can be run again.
 pub fn shrink(args: &Args, failed: &Done, directory: &Path) -> anyhow::Result<()> {
-    let rules: Vec<&str> = failed.failures.iter().map(|found| found.rule.as_str()).collect();
-    // A run that is not the same twice cannot be told from one that passes by chance.
-    let Some(rule) = rules.iter().find(|rule| **rule != DIFFER) else { return Ok(()) };
     let system = system(&args.system)?;
+    let mutant = mutant(args, &*system)?;
+    let Some(rule) = failed.rule(mutant) else { return Ok(()) };
+    if rule == DIFFER {
+        // A run that is not the same twice cannot be told from one that passes by chance.
+        return Ok(());
+    }
     let script = match read_script(args)? {
         Some(script) => script,
         None => {
@@ -38,7 +41,7 @@ pub fn shrink(args: &Args, failed: &Done, directory: &Path) -> anyhow::Result<()
         std::fs::write(&path, script.to_string()).expect("the directory of this run takes a file");
         let done = run_child(&quiet, script.seed, None, Some(&path));
         // A try that cannot be run proves nothing.
-        done.is_ok_and(|done| done.failures.iter().any(|found| found.rule == **rule))
+        done.is_ok_and(|done| done.failures.iter().any(|found| found.rule == rule))
     };
     let before = script.schedule.events.len();
     let small = make_small(script, fails, || Instant::now() >= until);
@@ -47,9 +50,9 @@ pub fn shrink(args: &Args, failed: &Done, directory: &Path) -> anyhow::Result<()
         "  made smaller by {tries} runs in {:.0} s: {before} events became {}; the rule is still {}:",
         begin.elapsed().as_secs_f64(),
         small.schedule.events.len(),
-        if *rule == DIED { "that it lives" } else { rule }
+        if rule == DIED { "that it lives" } else { rule }
     );
-    for found in outcome.failures.iter().filter(|found| found.rule == **rule).take(3) {
+    for found in outcome.failures.iter().filter(|found| found.rule == rule).take(3) {
         println!("    {found}");
     }
     let mutant = args.mutant.as_ref().map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default();
