@@ -220,13 +220,15 @@ impl World {
         }
     }
 
-    /// The node's process stands still, if it runs: none of its tasks goes on, and requests to it wait.
-    pub fn pause(&self, node: NodeId) {
-        if self.is_up(node) {
+    /// The node's process stands still, if it runs: none of its tasks goes on, and requests to it wait. Whether it ran.
+    pub fn pause(&self, node: NodeId) -> bool {
+        let runs = self.is_up(node);
+        if runs {
             self.inner.tasks.pause(Owner::Node(node));
             self.inner.network.set_paused(node, true);
             self.inner.trace.line(format_args!("node  {node} stands still"));
         }
+        runs
     }
 
     /// It goes on, with the ideas that it had.
@@ -277,13 +279,13 @@ impl World {
         Boot { env, drives, kv, life, spawn }
     }
 
-    /// Ends a node: all its futures are dropped where they are. Nothing happens to one that is down.
-    pub fn kill(&self, node: NodeId, end: End) {
+    /// Ends a node: all its futures are dropped where they are. Nothing happens to one that is down. Whether it ran.
+    pub fn kill(&self, node: NodeId, end: End) -> bool {
         let Some((spawn, drives, kv, lives)) = self.machines().get_mut(&node).and_then(|machine| {
             let spawn = machine.spawn.take()?;
             Some((spawn, machine.drives.clone(), machine.kv.clone(), machine.lives))
         }) else {
-            return;
+            return false;
         };
         let mut draws = self.inner.draws.split(&format!("{node} end {lives}"));
         // The media first: a destructor that wrote something would write it after the end.
@@ -300,6 +302,7 @@ impl World {
         self.inner.network.down(node, end == End::PowerCut);
         let tasks = spawn.kill();
         self.inner.trace.line(format_args!("node  {node} ends by {end:?} with {tasks} tasks"));
+        true
     }
 }
 

@@ -7,8 +7,9 @@
 //! media were harmed stays *the harmed zone* until the run ends: no other zone's media are ever harmed ([`Rule::HarmInOneZone`]).
 //!
 //! **Away is not lost.** A process that is killed, a machine without power, a drive that hangs and a cut network take nothing that was flushed. So
-//! nodes of the other zones may be away too, at other times than the harmed zone's misfortunes, and power may fail everywhere at once, any number of
-//! times ([`Rule::OneZoneAtATime`]): then nobody is served, and afterwards everything is there.
+//! nodes of any zones may be away, two zones and all of them at once, any number of times: then nobody is served, and afterwards everything is
+//! there. While the harmed zone suffers its own misfortunes the other two must both be there ([`Rule::NotBesideHarm`]), or else power fails for all
+//! of them at once: what was acknowledged is then on their media.
 //!
 //! **Lies cost no more than errors.** A drive that fails, is gone, or gives bytes that do not match their checksums is known to be bad. One that says
 //! a row is durable and does not have it later, with headers that fit each other (a lost write, a flush that lied and a power cut, a drive that comes
@@ -45,23 +46,26 @@ pub enum Toll {
     State(NodeId),
 }
 
+impl Toll {
+    /// The node that is harmed for good, if any is.
+    fn harms(self) -> Option<NodeId> {
+        match self {
+            Self::Media(node) | Self::State(node) => Some(node),
+            Self::Node(_) | Self::Zone(_) | Self::Power | Self::Disorder | Self::Clock(_) => None,
+        }
+    }
+}
+
 /// Why an episode may not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     /// Media and state directories are harmed in one zone of a run.
     HarmInOneZone,
-    /// At one time no more than one zone has nodes that are away; or all of them, for want of power.
-    OneZoneAtATime,
-    /// One misfortune for a node at a time, and one disorder: the end of one would end the other.
+    /// While media or state directories of the harmed zone suffer no node of another zone is away, unless power fails everywhere.
+    NotBesideHarm,
+    /// One misfortune for a node at a time, and one disorder: the end of one would end the other. A power cut everywhere may come in the middle of
+    /// harm, whose own end still comes.
     OneForEach,
-}
-
-/// Who is out, for the rule about zones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Out {
-    Nobody,
-    Of(ZoneId),
-    Everyone,
 }
 
 /// The misfortunes that a plan has so far.
@@ -88,11 +92,7 @@ impl Atlas {
     /// # Errors
     /// The rule that it would break; nothing has changed.
     pub fn admit(&mut self, toll: Toll, span: Range<Duration>) -> Result<(), Rule> {
-        let harms = match toll {
-            Toll::Media(node) | Toll::State(node) => Some(node),
-            Toll::Node(_) | Toll::Zone(_) | Toll::Power | Toll::Disorder | Toll::Clock(_) => None,
-        };
-        if harms.is_some_and(|node| self.zones.get(&node) != Some(&self.harmed)) {
+        if toll.harms().is_some_and(|node| self.zones.get(&node) != Some(&self.harmed)) {
             return Err(Rule::HarmInOneZone);
         }
         for (other, other_span) in &self.admitted {
@@ -106,10 +106,12 @@ impl Atlas {
 
     /// Whether two misfortunes may be at one time.
     fn may_meet(&self, one: Toll, other: Toll) -> Result<(), Rule> {
-        match (self.out(one), self.out(other)) {
-            (Out::Nobody, _) | (_, Out::Nobody) => {}
-            (Out::Of(one), Out::Of(other)) if one == other => {}
-            _ => return Err(Rule::OneZoneAtATime),
+        let harm = one.harms().is_some() || other.harms().is_some();
+        if harm && (one == Toll::Power || other == Toll::Power) {
+            return Ok(());
+        }
+        if harm && [one, other].into_iter().any(|toll| self.takes_away_elsewhere(toll)) {
+            return Err(Rule::NotBesideHarm);
         }
         if self.touches_same(one, other) {
             return Err(Rule::OneForEach);
@@ -117,14 +119,13 @@ impl Atlas {
         Ok(())
     }
 
-    fn out(&self, toll: Toll) -> Out {
+    /// Whether nodes of a zone that is not the harmed one are away.
+    fn takes_away_elsewhere(&self, toll: Toll) -> bool {
         match toll {
-            Toll::Node(node) | Toll::Media(node) | Toll::State(node) => {
-                self.zones.get(&node).map_or(Out::Everyone, |zone| Out::Of(*zone))
-            }
-            Toll::Zone(zone) => Out::Of(zone),
-            Toll::Power => Out::Everyone,
-            Toll::Disorder | Toll::Clock(_) => Out::Nobody,
+            Toll::Node(node) => self.zones.get(&node) != Some(&self.harmed),
+            Toll::Zone(zone) => zone != self.harmed,
+            Toll::Power => true,
+            Toll::Media(_) | Toll::State(_) | Toll::Disorder | Toll::Clock(_) => false,
         }
     }
 

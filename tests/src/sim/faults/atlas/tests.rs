@@ -33,16 +33,46 @@ fn harm_stays_in_one_zone_for_good() {
 }
 
 #[test]
-fn one_zone_is_out_at_a_time_or_all_are() {
+fn any_zones_may_be_away_at_once_while_none_is_harmed() {
     let mut atlas = atlas();
     assert_eq!(atlas.admit(Toll::Node(node(2)), s(10..20)), Ok(()));
-    assert_eq!(atlas.admit(Toll::Node(node(3)), s(19..21)), Err(Rule::OneZoneAtATime));
-    assert_eq!(atlas.admit(Toll::Media(node(1)), s(0..11)), Err(Rule::OneZoneAtATime));
-    assert_eq!(atlas.admit(Toll::Power, s(12..13)), Err(Rule::OneZoneAtATime));
     assert_eq!(atlas.admit(Toll::Node(node(5)), s(12..13)), Ok(()), "of the same zone");
-    assert_eq!(atlas.admit(Toll::Node(node(3)), s(20..21)), Ok(()), "one ends as the other begins");
+    assert_eq!(atlas.admit(Toll::Zone(zone(2)), s(12..19)), Ok(()), "of another");
+    assert_eq!(
+        atlas.admit(Toll::Power, s(12..13)),
+        Err(Rule::OneForEach),
+        "its end would start those that are down"
+    );
     assert_eq!(atlas.admit(Toll::Power, s(30..31)), Ok(()));
-    assert_eq!(atlas.admit(Toll::Zone(zone(0)), s(30..31)), Err(Rule::OneZoneAtATime));
+}
+
+#[test]
+fn while_the_harmed_zone_suffers_the_others_are_there_or_all_lose_power() {
+    let mut atlas = atlas();
+    for (toll, at) in [(Toll::Media(node(1)), 0), (Toll::State(node(1)), 100)] {
+        assert_eq!(atlas.admit(toll, s(at + 10..at + 20)), Ok(()));
+        for away in [Toll::Node(node(2)), Toll::Zone(zone(2))] {
+            assert_eq!(atlas.admit(away, s(at + 19..at + 21)), Err(Rule::NotBesideHarm), "{away:?}");
+        }
+        assert_eq!(atlas.admit(Toll::Power, s(at + 12..at + 13)), Ok(()));
+        assert_eq!(atlas.admit(Toll::Node(node(4)), s(at + 14..at + 15)), Ok(()), "of the harmed zone");
+        assert_eq!(
+            atlas.admit(Toll::Node(node(3)), s(at + 20..at + 21)),
+            Ok(()),
+            "one ends as the other begins"
+        );
+        assert_eq!(
+            atlas.admit(Toll::Media(node(4)), s(at + 19..at + 21)),
+            Err(Rule::NotBesideHarm),
+            "the other way round"
+        );
+        assert_eq!(atlas.admit(Toll::Power, s(at + 30..at + 31)), Ok(()));
+        assert_eq!(
+            atlas.admit(Toll::Media(node(4)), s(at + 30..at + 31)),
+            Ok(()),
+            "harm in the middle of it"
+        );
+    }
 }
 
 #[test]
