@@ -84,6 +84,11 @@ pub const ALL: &[Scenario] = &[
         story: Story::Within(|clients| Box::pin(within::voter_forgets_again_and_again(clients))),
     },
     Scenario {
+        name: "drives-come-back-old",
+        what: "the drives of a zone come back older, their nodes having been started since: the nodes say so, and everything is readable",
+        story: Story::Within(|clients| Box::pin(within::drives_come_back_old(clients))),
+    },
+    Scenario {
         name: "rot-of-all-copies",
         what: "every copy of an acknowledged row rots before its slab is sealed: an alarm, errors, and the rows behind it are readable",
         story: Story::Beyond(|clients| Box::pin(beyond::rot_of_all_copies(clients))),
@@ -95,8 +100,13 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "both-holders-stale",
-        what: "a zone is away, objects are acknowledged by the two others, and all drives of these come back older: an alarm and errors",
+        what: "a zone is away, objects are acknowledged by the two others, and all drives of these come back older: an alarm that acknowledged bytes are lost, and errors",
         story: Story::Beyond(|clients| Box::pin(beyond::both_holders_stale(clients))),
+    },
+    Scenario {
+        name: "both-holders-known-to-be-stale",
+        what: "the same, and all nodes were started in between: each node says that its drive came back old",
+        story: Story::Beyond(|clients| Box::pin(beyond::both_holders_known_to_be_stale(clients))),
     },
     Scenario {
         name: "flushes-lie-in-two-zones",
@@ -105,7 +115,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "two-voters-forget",
-        what: "two of three voters of every group lose their state directories: nothing is answered, and nothing is acknowledged any more",
+        what: "two of three voters of every group lose their state directories: an alarm, nothing is answered, nothing is acknowledged any more",
         story: Story::Beyond(|clients| Box::pin(beyond::two_voters_forget(clients))),
     },
 ];

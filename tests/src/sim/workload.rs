@@ -26,6 +26,10 @@ const TO_DOOR: Range<Duration> = Duration::from_micros(200)..Duration::from_mill
 const PATIENCE: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(15);
 const THINK: Range<Duration> = Duration::ZERO..Duration::from_millis(1_200);
 const REBOOT: Duration = Duration::from_secs(1);
+/// How long a node may take to tell that a drive came back old: until the control group has a leader and answers.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
+/// What nodes say of such a drive.
+pub const CAME_BACK_OLD: &str = "came back as it was earlier";
 /// Keys of a state directory that are looked at: more than a run makes.
 const KEYS_MAX: usize = 1 << 20;
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -69,7 +73,7 @@ pub struct Found {
     pub harmed: BTreeSet<NodeId>,
     /// Nodes whose state directories were.
     pub state_harmed: BTreeSet<NodeId>,
-    /// What was done to them, and how often.
+    /// What was done to them, and how often it was felt: a kill ended a node that ran, a drive's change found a drive.
     pub tried: BTreeMap<&'static str, u64>,
 }
 
@@ -172,34 +176,49 @@ impl Cluster {
         spawn.spawn("start", Box::pin(start));
     }
 
-    /// Ends a node, if it runs.
-    pub fn kill(&self, node: NodeId, end: End) {
+    /// Ends a node, if it runs; whether it did.
+    pub fn kill(&self, node: NodeId, end: End) -> bool {
         let door = self.doors().remove(&node);
         if let Some(entrance) = &door {
             self.found().alarms.extend(entrance.door.alarms());
         }
-        self.inner.world.kill(node, end);
+        let ran = self.inner.world.kill(node, end);
         drop(door);
+        ran
+    }
+
+    fn felt(&self, fault: &'static str) {
+        *self.found().tried.entry(fault).or_default() += 1;
     }
 
     /// Lets something happen.
     pub fn happen(&self, event: Event) {
-        let world = &self.inner.world;
-        if let Some(fault) = text::fault(&event) {
-            *self.found().tried.entry(fault).or_default() += 1;
-        }
         if let Some(node) = event.harms() {
             self.found().harmed.insert(node);
         }
+        let felt = self.does(event);
+        if let Some(fault) = text::fault(&event).filter(|_| felt) {
+            self.felt(fault);
+        }
+    }
+
+    /// Does it; whether there was anybody to feel it by now.
+    fn does(&self, event: Event) -> bool {
+        let world = &self.inner.world;
         match event {
-            Event::Kill(node, end) => self.kill(node, end),
+            Event::Kill(node, end) => return self.kill(node, end),
             Event::KillAtPoll(node, polls, end) => {
                 let cluster = self.clone();
-                world.arm(node, polls, move || cluster.kill(node, end));
+                world.arm(node, polls, move || {
+                    if cluster.kill(node, end) {
+                        cluster.felt("kill-at-poll");
+                    }
+                });
+                return false;
             }
             Event::Disarm(node) => world.disarm(node),
             Event::Boot(node) => self.boot(node),
-            Event::Pause(node) => world.pause(node),
+            Event::Pause(node) => return world.pause(node),
             Event::Resume(node) => world.resume(node),
             Event::CutZone(zone) => world.network().cut_zone(zone),
             Event::Cut(from, to) => world.network().cut(from, to),
@@ -208,13 +227,12 @@ impl Cluster {
             Event::Mend => world.network().mend(),
             Event::Weather(weather) => world.network().set_weather(weather),
             Event::DriveWeather(node, drive, weather) => {
-                if let Some(drive) = world.drives(node).get(drive) {
-                    drive.plan.set_weather(weather);
-                }
+                let Some(drive) = world.drives(node).get(drive).cloned() else { return false };
+                drive.plan.set_weather(weather);
             }
             Event::Erase(node, drive) => {
                 lock(&self.inner.stale).remove(&(node, drive));
-                self.change_media(node, drive, |drive| {
+                return self.change_media(node, drive, |drive| {
                     drive.media.erase();
                     "is replaced by an empty one"
                 });
@@ -225,72 +243,80 @@ impl Cluster {
                     lock(&self.inner.images).insert((node, drive), remembered);
                 }
             }
-            Event::Revert(node, drive) => {
-                let remembered = lock(&self.inner.images).remove(&(node, drive));
-                if remembered.as_ref().is_some_and(|remembered| remembered.life != self.life(node)) {
-                    lock(&self.inner.stale).insert((node, drive));
-                }
-                self.change_media(node, drive, |drive| match &remembered {
-                    Some(remembered) => {
-                        drive.media.restore(&remembered.image);
-                        "is as it once was"
-                    }
-                    None => "was never remembered",
-                });
-            }
+            Event::Revert(node, drive) => return self.revert(node, drive),
             Event::Rot(node, drive, count, seed) => {
-                if let Some(drive) = world.drives(node).get(drive) {
-                    let mut draws = Draws::new(seed);
-                    for _ in 0..count {
-                        let offset_bytes = draws.below(drive.media.len_bytes());
-                        drive.media.rot(offset_bytes, 1 << draws.below(8));
-                    }
-                    world.trace().line(format_args!("drive {} rots in {count} places", drive.plan.name()));
+                let Some(drive) = world.drives(node).get(drive).cloned() else { return false };
+                let mut draws = Draws::new(seed);
+                for _ in 0..count {
+                    let offset_bytes = draws.below(drive.media.len_bytes());
+                    drive.media.rot(offset_bytes, 1 << draws.below(8));
                 }
+                world.trace().line(format_args!("drive {} rots in {count} places", drive.plan.name()));
             }
             Event::EraseState(node) => {
-                self.change_state(node, |kv| {
+                return self.change_state(node, |kv| {
                     kv.erase();
-                    "is gone".to_owned()
+                    Some("is gone".to_owned())
                 });
             }
             Event::RollBackState(node, batches) => {
-                self.change_state(node, |kv| format!("is {} batches older", kv.roll_back(batches)));
+                return self.change_state(node, |kv| {
+                    let older = kv.roll_back(batches);
+                    (older > 0).then(|| format!("is {older} batches older"))
+                });
             }
-            Event::CorruptState(node, seed) => self.change_state(node, |kv| {
-                let all = MemoryKv::on(kv).range(&[], &[0xff; 8], KEYS_MAX).unwrap_or_default();
-                if all.is_empty() {
-                    return "holds nothing".to_owned();
-                }
-                let (key, value) = Draws::new(seed).pick(&all);
-                kv.corrupt(key);
-                format!("has a bit flipped in the {} B of {key:?}", value.len())
-            }),
+            Event::CorruptState(node, seed) => {
+                return self.change_state(node, |kv| {
+                    let all = MemoryKv::on(kv).range(&[], &[0xff; 8], KEYS_MAX).unwrap_or_default();
+                    if all.is_empty() {
+                        return None;
+                    }
+                    let (key, value) = Draws::new(seed).pick(&all);
+                    kv.corrupt(key);
+                    Some(format!("has a bit flipped in the {} B of {key:?}", value.len()))
+                });
+            }
             Event::Skew(node, skew_ms) => world.set_skew_ms(node, skew_ms),
             Event::Drift(node, parts_per_million) => world.set_drift(node, parts_per_million),
         }
+        true
     }
 
-    /// A drive's media change while its node is down; one that runs ends first.
-    fn change_media(&self, node: NodeId, drive: usize, change: impl FnOnce(&SimDrive) -> &'static str) {
+    fn revert(&self, node: NodeId, drive: usize) -> bool {
+        let Some(remembered) = lock(&self.inner.images).remove(&(node, drive)) else { return false };
+        if remembered.life != self.life(node) {
+            lock(&self.inner.stale).insert((node, drive));
+        }
+        self.change_media(node, drive, |drive| {
+            drive.media.restore(&remembered.image);
+            "is as it once was"
+        })
+    }
+
+    /// A drive's media change while its node is down; one that runs ends first. Whether there is such a drive.
+    fn change_media(
+        &self,
+        node: NodeId,
+        drive: usize,
+        change: impl FnOnce(&SimDrive) -> &'static str,
+    ) -> bool {
         self.kill(node, End::Crash);
         let world = &self.inner.world;
-        if let Some(drive) = world.drives(node).get(drive) {
-            let what = change(drive);
-            drive.plan.forget();
-            world.trace().line(format_args!("drive {} {what}", drive.plan.name()));
-        }
+        let Some(drive) = world.drives(node).get(drive).cloned() else { return false };
+        let what = change(&drive);
+        drive.plan.forget();
+        world.trace().line(format_args!("drive {} {what}", drive.plan.name()));
+        true
     }
 
-    /// A state directory changes while its node is down; one that runs ends first.
-    fn change_state(&self, node: NodeId, change: impl FnOnce(&KvMedia) -> String) {
+    /// A state directory changes while its node is down; one that runs ends first. `None` from `change`: there was nothing to change.
+    fn change_state(&self, node: NodeId, change: impl FnOnce(&KvMedia) -> Option<String>) -> bool {
         self.kill(node, End::Crash);
         self.found().state_harmed.insert(node);
         let world = &self.inner.world;
-        if let Some(kv) = world.kv(node) {
-            let what = change(&kv);
-            world.trace().line(format_args!("state of {node} {what}"));
-        }
+        let what = world.kv(node).and_then(|kv| change(&kv));
+        world.trace().line(format_args!("state of {node} {}", what.as_deref().unwrap_or("holds nothing")));
+        what.is_some()
     }
 
     /// Ends all faults: whatever still works works from now on, and every node runs.
@@ -310,12 +336,36 @@ impl Cluster {
             if self.found().harmed.contains(&node) {
                 self.kill(node, End::Crash);
             }
-            // One that is known to be old is replaced by a new one.
-            let stale: Vec<_> =
-                lock(&self.inner.stale).iter().copied().filter(|(of, _)| *of == node).collect();
-            stale.into_iter().for_each(|(node, drive)| self.happen(Event::Erase(node, drive)));
             self.happen(Event::Boot(node));
         }
+    }
+
+    /// Has drives that came back old replaced by new ones, as an operator would: where their node says so, and no other. Nobody is told of an image
+    /// that was taken since the last life of the node in which the control group took the drive in.
+    async fn replace_old_drives(&self) {
+        let stale: Vec<_> = lock(&self.inner.stale).iter().copied().collect();
+        for (node, drive) in stale {
+            let until = tokio::time::Instant::now() + TOLD_WITHIN;
+            while !self.tells_old_drive(node) && tokio::time::Instant::now() < until {
+                tokio::time::sleep(REBOOT).await;
+            }
+            let told = self.tells_old_drive(node);
+            self.inner
+                .world
+                .trace()
+                .line(format_args!("drive {drive} of {node} came back old, told: {told}"));
+            lock(&self.inner.stale).remove(&(node, drive));
+            if told {
+                self.happen(Event::Erase(node, drive));
+                self.happen(Event::Boot(node));
+            }
+        }
+    }
+
+    /// Whether a node says now that a drive of it came back old.
+    pub fn tells_old_drive(&self, node: NodeId) -> bool {
+        let door = self.doors().get(&node).map(|entrance| Arc::clone(&entrance.door));
+        door.is_some_and(|door| door.alarms().iter().any(|alarm| alarm.contains(CAME_BACK_OLD)))
     }
 
     fn life(&self, node: NodeId) -> u64 {
@@ -499,12 +549,17 @@ impl Clients {
 
     /// Writes one object of 10 kB under this key through the first node; gives it if it was acknowledged.
     pub async fn write_one(&self, key: &str) -> Option<Value> {
+        self.write_through(self.nodes[0], key).await
+    }
+
+    /// Writes one object of 10 kB under this key through this node; gives it if it was acknowledged.
+    pub async fn write_through(&self, node: NodeId, key: &str) -> Option<Value> {
         let world = self.cluster.world();
         let number = self.values.fetch_add(1, Ordering::Relaxed);
         let value = Value { number, len_bytes: 10_000 };
         let operation = Operation::Put { key: key.to_owned(), value, condition: Condition::None };
         let invoked = self.history.invoke(world.trace(), "teller", operation.clone());
-        let outcome = self.cluster.ask(self.nodes[0], operation, PATIENCE.end, true, TO_DOOR.start).await;
+        let outcome = self.cluster.ask(node, operation, PATIENCE.end, true, TO_DOOR.start).await;
         self.history.complete(world.trace(), "teller", invoked, &outcome);
         outcome.is_stored().then_some(value)
     }
@@ -536,9 +591,10 @@ impl Clients {
         Ok(())
     }
 
-    /// Reads everything through every node until each answers; `Err` names what never did.
+    /// Reads everything through every node until each answers; `Err` names what never did. First, drives that are told to be old are replaced.
     pub async fn read_all(&self, limit: Duration) -> Result<(), String> {
         let world = self.cluster.world();
+        self.cluster.replace_old_drives().await;
         let until = tokio::time::Instant::now() + limit;
         for node in &self.nodes {
             let gets = self.history.keys().iter().map(|key| Operation::Get { key: key.clone() });

@@ -47,7 +47,7 @@ pub enum Episode {
     SickDrive,
     /// A drive loses writes, puts them elsewhere and lies about flushes; then its power fails.
     LyingDrive,
-    /// A drive comes back as it was some seconds ago.
+    /// A drive comes back as it was some seconds ago; its node was started anew since, in most runs, so that the cluster can tell.
     StaleDrive,
     /// A drive dies and is replaced.
     DeadDrive,
@@ -135,6 +135,8 @@ const HANGING: DriveWeather = DriveWeather { hangs: 3_000, slow: 50_000, ..Drive
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Between an end and the start after it, where nothing else says how long.
 const BREATH: Range<Duration> = Duration::from_millis(10)..Duration::from_secs(2);
+/// Of a million drives that come back older, so many belong to a node that was started anew since the image was taken.
+const RESTARTED_SINCE: u32 = 750_000;
 /// A node is polled some hundred times in a second, and a thousand or two while it starts.
 const POLLS_MAX: u64 = 4_000;
 const POLLS_AT_START_MAX: u64 = 3_000;
@@ -323,12 +325,18 @@ impl Scene {
                 (over, Event::DriveWeather(node, drive, DriveWeather::FAIR)),
                 (over + draws.duration(BREATH), Event::Boot(node)),
             ]),
-            Episode::StaleDrive => events.extend([
-                (at, Event::Remember(node, drive)),
-                (over, Event::Kill(node, end)),
-                (over, Event::Revert(node, drive)),
-                (over + draws.duration(BREATH), Event::Boot(node)),
-            ]),
+            Episode::StaleDrive => {
+                events.push((at, Event::Remember(node, drive)));
+                if draws.chance(RESTARTED_SINCE) {
+                    let at = at + draws.duration(Duration::ZERO..lasts / 4);
+                    events.extend([(at, Event::Kill(node, end)), (at + lasts / 20, Event::Boot(node))]);
+                }
+                events.extend([
+                    (over, Event::Kill(node, end)),
+                    (over, Event::Revert(node, drive)),
+                    (over + draws.duration(BREATH), Event::Boot(node)),
+                ]);
+            }
             Episode::DeadDrive => events.extend([
                 (at, Event::DriveWeather(node, drive, DEAD)),
                 (over, Event::Kill(node, End::Crash)),

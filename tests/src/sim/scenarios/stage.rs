@@ -4,7 +4,7 @@ use crate::sim::faults::Event;
 use crate::sim::operation::{Operation, Outcome, Value};
 use crate::sim::workload::Clients;
 use crate::sim::world::{End, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{NodeId, ZoneId};
@@ -118,11 +118,24 @@ pub(super) async fn look(clients: &Clients, nodes: &[NodeId], stored: &Stored) -
     look
 }
 
-/// Waits for an alarm of this kind; whether one came.
-pub(super) async fn alarm_within(clients: &Clients, limit: Duration, is_it: impl Fn(&str) -> bool) -> bool {
+/// The alarms up to some moment: what is raised after it tells of what came after it.
+pub(super) struct Before(BTreeSet<String>);
+
+/// Takes down the alarms of this moment.
+pub(super) fn before(clients: &Clients) -> Before {
+    Before(clients.cluster.all_found().alarms)
+}
+
+/// Waits for a new alarm of this kind; whether one came.
+pub(super) async fn alarm_within(
+    clients: &Clients,
+    before: &Before,
+    limit: Duration,
+    is_it: impl Fn(&str) -> bool,
+) -> bool {
     let until = tokio::time::Instant::now() + limit;
     loop {
-        if clients.cluster.all_found().alarms.iter().any(|alarm| is_it(alarm)) {
+        if clients.cluster.all_found().alarms.difference(&before.0).any(|alarm| is_it(alarm)) {
             return true;
         }
         if tokio::time::Instant::now() >= until {

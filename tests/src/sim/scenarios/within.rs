@@ -1,8 +1,8 @@
 //! Stories within the promise: everything must come back after them.
 
-use super::stage::{look, nodes_of, serves, store, without_last_zone, zones};
+use super::stage::{alarm_within, before, drives, look, nodes_of, serves, store, without_last_zone, zones};
 use crate::sim::faults::Event;
-use crate::sim::workload::Clients;
+use crate::sim::workload::{CAME_BACK_OLD, Clients};
 use crate::sim::world::End;
 use std::time::Duration;
 
@@ -45,6 +45,56 @@ pub(super) async fn voter_forgets(clients: &Clients) -> Vec<String> {
     let mut violations: Vec<String> = before.violations.into_iter().chain(after.violations).collect();
     if !after.errors.is_empty() {
         violations.push(format!("live: {:?} cannot be read, and only one zone has forgotten", after.errors));
+    }
+    violations
+}
+
+/// Longer than it takes to open drives, to elect leaders, and to be admitted by them.
+const ADMITTED: Duration = Duration::from_secs(15);
+const TOLD: Duration = Duration::from_secs(30);
+
+/// The drives of a zone are remembered, their nodes start anew, objects are acknowledged, and the drives come back as they were remembered. Their nodes
+/// must say so. Everything is readable: the two other zones have it.
+pub(super) async fn drives_come_back_old(clients: &Clients) -> Vec<String> {
+    let (cluster, world) = (&clients.cluster, clients.cluster.world());
+    serves(clients).await;
+    let zone = zones(world)[0];
+    let (nodes, drives) = (nodes_of(world, zone), drives(world, &[zone]));
+    let older = store(clients, &clients.history.keys()[2..5]).await;
+    drives.iter().for_each(|(node, drive)| cluster.happen(Event::Remember(*node, *drive)));
+    for node in &nodes {
+        cluster.kill(*node, End::Crash);
+        cluster.boot(*node);
+    }
+    tokio::time::sleep(ADMITTED).await;
+    let newer = store(clients, &clients.history.keys()[5..9]).await;
+    let (older, newer) = match (older, newer) {
+        (Ok(older), Ok(newer)) => (older, newer),
+        (Err(what), _) | (_, Err(what)) => return vec![what],
+    };
+    let before = before(clients);
+    for node in &nodes {
+        cluster.kill(*node, End::PowerCut);
+    }
+    drives.iter().for_each(|(node, drive)| cluster.happen(Event::Revert(*node, *drive)));
+    nodes.iter().for_each(|node| cluster.boot(*node));
+    let mut violations = Vec::new();
+    let told = alarm_within(clients, &before, TOLD, |alarm| alarm.contains(CAME_BACK_OLD)).await;
+    if !told {
+        let alarms = cluster.all_found().alarms;
+        violations.push(format!("drives of {zone} came back old, and nobody says so: {alarms:?}"));
+    }
+    tokio::time::sleep(ADMITTED).await;
+    for node in nodes.iter().filter(|node| !cluster.tells_old_drive(**node)) {
+        violations.push(format!("{node} does not say that its drive came back old"));
+    }
+    let all: Vec<_> = world.nodes().into_iter().map(|(node, _)| node).collect();
+    for stored in [older, newer] {
+        let look = look(clients, &all, &stored).await;
+        violations.extend(look.violations);
+        if !look.errors.is_empty() {
+            violations.push(format!("live: {:?} cannot be read, and two zones have them", look.errors));
+        }
     }
     violations
 }
