@@ -52,7 +52,7 @@ struct Args {
     /// All zones on the loopback, without cuts
     #[arg(long)]
     no_namespaces: bool,
-    /// Draw these faults only
+    /// Draw these faults only, for up to twice the time until each has come
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Fault>,
     /// Lose and roll back state directories in one zone too

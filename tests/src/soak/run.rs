@@ -61,6 +61,10 @@ const WATCH_MAX: Duration = Duration::from_secs(45);
 /// and until each has written without a gap for so long.
 const STEADY: Duration = Duration::from_secs(1);
 
+/// So many times the time is taken, at most, until each fault that was asked for by name has come.
+const EXTRA_TIME: u32 = 2;
+const _: () = assert!(FILL_PER_CENT * EXTRA_TIME as u64 <= 40);
+
 /// Runs it.
 ///
 /// # Errors
@@ -164,7 +168,12 @@ async fn soak(
     let mut undone: Vec<Fault> = chaos.possible().iter().map(|(fault, _)| *fault).collect();
     // So that there is something to lose.
     tokio::time::sleep(WARM_UP).await;
-    while begun.elapsed() < options.time {
+    // What was asked for by name gets more time, where that is left over for drives to fill.
+    let time_is_left = |undone: &[Fault]| {
+        let more = if options.only.is_empty() || undone.is_empty() { 1 } else { EXTRA_TIME };
+        begun.elapsed() < options.time * more
+    };
+    while time_is_left(&undone) {
         // Each kind once, in an order that the seed gives, before any comes again.
         let Some(drawn) = chaos.draw() else { break };
         let fault = match undone.iter().position(|fault| *fault == drawn) {

@@ -78,7 +78,7 @@ fn a_zone_of_bad_drives_costs_no_acknowledged_mail_and_returns_no_wrong_byte() {
         Fault::DriveOld,
         Fault::PowerNode,
     ];
-    let Some(report) = run(2, 75, &only, |_| {}) else { return };
+    let Some(report) = run(2, 60, &only, |_| {}) else { return };
     assert!(report.holds());
     assert!(report.not_tried.is_empty(), "{:?}", report.not_tried);
     // Tried is not felt: each must have met an operation.
