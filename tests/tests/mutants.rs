@@ -1,6 +1,7 @@
 //! Every deliberate fault of the node is found by the simulator: a checker that finds none of them sees too little.
 //!
-//! That the same stories find nothing without a mutant is asked in `stories.rs`. Here a few seeds that are known to find each; `sim --mutant NAME --seeds 0..2000 --once` tries as many as the bound allows.
+//! That the same stories find nothing without a mutant is asked in `stories.rs`. Here a few seeds that are known to find each; `sim --mutant NAME
+//! --seeds 0..2000 --once` tries as many as the bound allows.
 
 use std::process::Command;
 
@@ -22,7 +23,13 @@ fn every_mutant_of_the_node_is_found() {
     let names = names();
     assert_eq!(names.len(), 9);
     for name in names {
-        let (found, text) = sim(&["--mutant", &name, "--seeds", "0..40", "--once"]);
+        // Of these the first seeds show nothing: others may, once faults are drawn otherwise.
+        let seeds = match name.as_str() {
+            "seal-with-too-few" => "24..80",
+            "reuse-raft-id" => "8..60",
+            _ => "0..40",
+        };
+        let (found, text) = sim(&["--mutant", &name, "--seeds", seeds, "--once"]);
         // By a rule that it names: `sim` counts no other, and never that a run died.
         assert!(found && text.contains(&format!("mutant {name} was found by seed")), "{text}");
     }
