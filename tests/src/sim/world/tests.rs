@@ -105,14 +105,14 @@ fn a_node_ends_between_two_polls_that_are_counted() {
                     }
                 };
                 let ends = world.clone();
-                world.arm(NODE, polls, move || ends.kill(NODE, End::PowerCut));
+                world.arm(NODE, polls, move || assert!(ends.kill(NODE, End::PowerCut)));
                 boot.spawn.spawn("counts", Box::pin(task));
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 assert!(!world.is_up(NODE));
                 // Armed once, not for every life; and what is disarmed does not happen.
                 let boot = world.boot(NODE);
                 let ends = world.clone();
-                world.arm(NODE, 1, move || ends.kill(NODE, End::Crash));
+                world.arm(NODE, 1, move || assert!(ends.kill(NODE, End::Crash)));
                 world.disarm(NODE);
                 boot.spawn.spawn("nothing", Box::pin(async {}));
                 tokio::time::sleep(Duration::from_secs(1)).await;
