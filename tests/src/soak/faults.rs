@@ -370,8 +370,9 @@ impl<'a> Chaos<'a> {
         let weather = match fault {
             Fault::DriveErrors => Weather {
                 read_error_per_million: rate(50_000),
-                write_error_per_million: rate(200_000),
-                flush_error_per_million: rate(200_000),
+                // A drive that failed once takes no new fragments, so the first error must not be long in coming.
+                write_error_per_million: 20_000 + rate(180_000),
+                flush_error_per_million: 50_000 + rate(150_000),
                 ..Weather::default()
             },
             Fault::DriveMisdirects => Weather {

@@ -86,8 +86,8 @@ fn a_zone_of_bad_drives_costs_no_acknowledged_mail_and_returns_no_wrong_byte() {
     let felt = [
         ("power cuts", device.power_cuts),
         ("read errors", device.read_errors + device.unreadable_reads),
-        ("write errors", device.write_errors),
-        ("flush errors", device.flush_errors),
+        // The first of either takes the drive out, before it feels the other.
+        ("write or flush errors", device.write_errors + device.flush_errors),
         ("lies", device.flush_lies),
         ("lost writes", device.lost_writes),
         ("misdirected writes", device.misdirected_writes),
