@@ -1,4 +1,20 @@
 //! What a drive says of itself, four times over, and where everything else on it lies.
+//!
+//! **Who it is** (cluster, drive, lengths, in this format) is written once, by a format, and never changes. Two copies must agree in it: one alone may
+//! be left over from an earlier use of the device.
+//!
+//! **How often it was opened**, the incarnation, does change, and there the highest holds among the copies that agree who it is, though a single one
+//! says it. Asking for two equal copies would be safe against nothing, since each is under a checksum and of this drive, and it fails where it should
+//! not: openings that were cut or failed leave copies that differ by one each, and with one more in a sector that cannot be read no two are equal.
+//! What has to hold is that nothing lower is chosen than an incarnation that somebody was told, else the next opening would tell that one again:
+//!
+//! - Told is only what is durable in all four copies. A later rewrite writes higher ones, a copy at a time, each flushed before the next is begun, those
+//!   first that say least. So a cut or an error harms one copy, and the three others say at least what was told.
+//! - Of those three one may be in a sector that cannot be read, and another may be an old one whose rewrite the drive lost: two are left that say who
+//!   it is, and one of them says at least what was told.
+//! - An incarnation that was only tried may be chosen. That does no harm: an opening tells a higher one than any that it found.
+//!
+//! An image of the drive that was taken while it was rewritten may count as one from after that.
 
 use crate::block::{Block, Kind};
 use crate::error::{FormatError, Structure};
@@ -10,8 +26,8 @@ const KIND: Kind = Kind { structure: Structure::Superblock, magic: *b"SR-SUPER",
 
 /// Copies of the superblock on a drive.
 pub const COPIES: usize = 4;
-/// Equal copies that make a read.
-pub const COPIES_EQUAL_MIN: usize = 2;
+/// Copies that must agree who the drive is.
+pub const COPIES_AGREEING_MIN: usize = 2;
 /// Bytes kept for superblock copies at the head of the device, and as many at its tail.
 pub const RESERVE_LEN_BYTES: u64 = MIB;
 /// Distance between the two copies of one reserve: further apart than any unit a drive loses at once.
@@ -31,7 +47,7 @@ pub struct Superblock {
     pub cluster: ClusterId,
     /// The drive; drawn anew at every format.
     pub drive: DriveId,
-    /// Raised each time the superblock is rewritten; of two whole pairs the higher one holds.
+    /// Raised each time the superblock is rewritten; the highest holds among the copies that agree in all else.
     pub incarnation: u32,
     /// Bytes of the device when it was formatted.
     pub device_len_bytes: u64,
@@ -40,6 +56,11 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// Whether both say the same of who the drive is: all but the incarnation.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        Self { incarnation: other.incarnation, ..*self } == *other
+    }
+
     /// The block of one copy; all four are equal.
     ///
     /// # Errors
@@ -170,8 +191,10 @@ pub enum SuperblockError {
     /// Something else is on it: it is formatted only when someone insists.
     #[error("drive holds something else: no superblock copy has our magic, and not all are zero")]
     Foreign,
-    /// It was ours; too few copies are equal to believe them.
-    #[error("superblock damaged: {valid} of 4 copies are valid, expected two equal ones")]
+    /// It was ours; too few copies agree to believe them, or two pairs do that say different things.
+    #[error(
+        "superblock damaged: {valid} of 4 copies are valid, expected two or more, and all that agree to agree on one drive"
+    )]
     Damaged {
         /// Copies that are whole.
         valid: usize,
@@ -194,8 +217,8 @@ pub enum SuperblockError {
 
 /// What the four copies say together. A copy that the device did not give is passed as `FormatError::Unreadable`.
 ///
-/// Two equal copies make a read; where a rewrite was cut in the middle and two pairs are whole, the pair of the higher
-/// incarnation holds. A single whole copy is not believed: it may be left over from an earlier use of the device.
+/// Two that agree who the drive is make a read, with the highest incarnation of all that agree so: see the module for why that is enough. A single
+/// whole copy is not believed.
 ///
 /// # Errors
 /// See [`SuperblockError`]; only `Blank` allows to format without being told to.
@@ -206,20 +229,16 @@ pub fn choose(copies: &[Result<Superblock, FormatError>; COPIES]) -> Result<Supe
         }
     }
     let valid = || copies.iter().flatten();
-    let equal = |superblock: &Superblock| valid().filter(|other| *other == superblock).count();
+    let agreeing = |superblock: &Superblock| valid().filter(|other| other.agrees_with(superblock)).count();
     let mut chosen: Option<&Superblock> = None;
-    for candidate in valid().filter(|candidate| equal(candidate) >= COPIES_EQUAL_MIN) {
-        chosen = match chosen {
-            None => Some(candidate),
-            Some(held) if held.drive != candidate.drive || held.cluster != candidate.cluster => {
+    for candidate in valid().filter(|candidate| agreeing(candidate) >= COPIES_AGREEING_MIN) {
+        match chosen {
+            Some(held) if !held.agrees_with(candidate) => {
                 return Err(SuperblockError::Damaged { valid: valid().count() });
             }
-            Some(held) if candidate.incarnation > held.incarnation => Some(candidate),
-            Some(held) if candidate.incarnation == held.incarnation && candidate != held => {
-                return Err(SuperblockError::Damaged { valid: valid().count() });
-            }
-            Some(held) => Some(held),
-        };
+            Some(held) if held.incarnation >= candidate.incarnation => {}
+            Some(_) | None => chosen = Some(candidate),
+        }
     }
     if let Some(chosen) = chosen {
         return Ok(*chosen);

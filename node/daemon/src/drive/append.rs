@@ -2,7 +2,7 @@
 
 use super::fragment::{Body, Fragment, Rows};
 use super::state::{Need, State, check_fragment, key_of};
-use super::{Shared, lane::Write};
+use super::{Shared, media::Write};
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::extent::{ExtentHeader, ExtentKind, MarkSlot};
 use strongroom_format::row::{self, ROW_HEADER_LEN_BYTES, RowFields};

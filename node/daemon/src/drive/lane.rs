@@ -7,9 +7,14 @@
 //! that must not be mixed with what came before it (a fence, an agreed length, a free, a fragment begun again) begins a new batch.
 //! An agreed length is answered once its mark is durable; the extents behind it are freed by the second phase, and taken by none before that is flushed.
 //!
+//! The incarnation is raised with nothing else under way: its flushes are not a batch's, and one of them that failed would take the batch's writes with
+//! it, of which the batch's own flush says nothing.
+//!
 //! A job that finds its work done is flushed for all the same before it is answered: who did it may have been told of a failure.
 
 use super::fragment::Fragment;
+use super::media::{self, Write};
+use super::open::{self, Found, Raised};
 use super::standing::Ask;
 use super::state::key_of;
 use super::{Shared, append, mark, slice};
@@ -25,15 +30,13 @@ use strongroom_core::mutants::Mutant;
 use strongroom_env::Env;
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::wire::message::{Append, FinishFragment, Free, Refusal, Seal, Settle, WriteFragment};
-use strongroom_io::{AlignedBuffer, Class, DeviceError, Operation};
+use strongroom_io::{Class, DeviceError, Operation};
 use strongroom_types::limits::ROWS_IN_FLIGHT_MAX;
 use strongroom_types::{Instant, RowSequence};
 use tokio::sync::{mpsc, oneshot};
 
 /// Writes of a batch in flight at once: a quarter of what a device takes, so that reads keep their places.
 const WRITES_IN_FLIGHT_MAX: usize = strongroom_io::limits::OPERATIONS_PER_DEVICE_MAX / 4;
-/// The pause before an operation is tried again that the device had no place for.
-const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// How long a row waits for the one it overtook: long against any reordering, short against the patience of who seals. Without it,
 /// rows whose predecessor was lost would hold places here, and with them requests of their peer, until a restart.
 const EARLY_PATIENCE: Duration = Duration::from_secs(2);
@@ -89,6 +92,15 @@ pub(super) enum Job {
         /// Told once it is gone.
         reply: Reply<()>,
     },
+    /// Another incarnation.
+    Raise {
+        /// What the superblocks say.
+        found: Box<Found>,
+        /// The one to write.
+        incarnation: u32,
+        /// Told what came of it.
+        reply: Reply<Raised>,
+    },
 }
 
 impl Job {
@@ -98,6 +110,7 @@ impl Job {
             Self::Seal { .. } => Ask::Fence,
             Self::Settle { .. } => Ask::Settle,
             Self::Free { .. } => Ask::Free,
+            Self::Raise { .. } => Ask::Raise,
         }
     }
 
@@ -109,16 +122,9 @@ impl Job {
             | Self::Piece { reply, .. }
             | Self::Free { reply, .. } => answer(reply, Err(refusal)),
             Self::Finish { reply, .. } => answer(reply, Err(refusal)),
+            Self::Raise { reply, .. } => answer(reply, Err(refusal)),
         }
     }
-}
-
-/// One write of a batch.
-pub(super) struct Write {
-    /// Where on the device.
-    pub(super) offset_bytes: u64,
-    /// What.
-    pub(super) buffer: AlignedBuffer,
 }
 
 /// What is left to do of a job once its writes are through.
@@ -138,8 +144,16 @@ struct Planned {
     writes: std::ops::Range<usize>,
 }
 
+struct Raise {
+    found: Box<Found>,
+    incarnation: u32,
+    reply: Reply<Raised>,
+}
+
 #[derive(Default)]
 struct Batch {
+    /// Then it has nothing else.
+    raise: Option<Raise>,
     first: Vec<Write>,
     /// Of the last job: written after the first phase was flushed; flushed again.
     second: Vec<Write>,
@@ -201,11 +215,14 @@ impl Lane {
             while batch.takes_more()
                 && let Ok(job) = self.jobs.try_recv()
             {
-                if !batch.planned.is_empty() && self.must_lead(&job) {
+                if self.must_lead(&job) {
                     self.held = Some(job);
                     break;
                 }
                 self.plan(job, &mut batch);
+            }
+            if let Some(raise) = batch.raise.take() {
+                self.raise(raise).await;
             }
             if !batch.planned.is_empty() {
                 self.carry_out(batch).await;
@@ -231,7 +248,7 @@ impl Lane {
 
     fn must_lead(&self, job: &Job) -> bool {
         match job {
-            Job::Seal { .. } | Job::Settle { .. } | Job::Free { .. } => true,
+            Job::Seal { .. } | Job::Settle { .. } | Job::Free { .. } | Job::Raise { .. } => true,
             Job::Piece { write, .. } => slice::begins_again(&self.shared.state(), write),
             Job::Append { .. } | Job::Finish { .. } => false,
         }
@@ -291,6 +308,10 @@ impl Lane {
                     }
                 }
                 self.refuse_early(&key, &Refusal::OutOfOrder { expected: RowSequence::FIRST });
+            }
+            Job::Raise { found, incarnation, reply } => {
+                batch.raise = Some(Raise { found, incarnation, reply });
+                batch.closed = true;
             }
         }
     }
@@ -360,6 +381,18 @@ impl Lane {
                 None => drop(self.early.insert(place, early)),
             }
         }
+    }
+
+    async fn raise(&self, raise: Raise) {
+        let Raise { found, incarnation, reply } = raise;
+        let Shared { device, .. } = &*self.shared;
+        let raised = open::raise(device.as_ref(), self.env.clock.as_ref(), &found, incarnation).await;
+        if let Some(error) = &raised.failed {
+            tracing::error!(drive = %self.shared.id, %error, "superblock cannot be written");
+            // The flush that failed was of pieces too, which wait for no flush of their own.
+            self.suspect(false);
+        }
+        answer(reply, Ok(raised));
     }
 
     async fn carry_out(&self, batch: Batch) {
@@ -459,28 +492,16 @@ impl Lane {
     }
 
     async fn write(&self, write: Write) -> bool {
-        let Write { offset_bytes, mut buffer } = write;
-        loop {
-            let operation = Operation::Write { offset_bytes, buffer };
-            let completion = self.shared.device.submit(operation, Class::Append).await;
-            match (completion.result, completion.buffer) {
-                (Err(DeviceError::Busy { .. }), Some(back)) => buffer = back,
-                (result, _) => return self.succeeded("write", result),
-            }
-            self.env.clock.sleep(BUSY_PAUSE).await;
-        }
+        let (device, clock) = (self.shared.device.as_ref(), self.env.clock.as_ref());
+        self.succeeded("write", media::write(device, clock, write).await)
     }
 
     async fn flush(&self) -> bool {
         if self.shared.mutants.has(Mutant::SkipFlush) {
             return true;
         }
-        loop {
-            match self.shared.device.submit(Operation::Flush, Class::Append).await.result {
-                Err(DeviceError::Busy { .. }) => self.env.clock.sleep(BUSY_PAUSE).await,
-                result => return self.succeeded("flush", result),
-            }
-        }
+        let (device, clock) = (self.shared.device.as_ref(), self.env.clock.as_ref());
+        self.succeeded("flush", media::flush(device, clock).await)
     }
 
     fn succeeded(&self, what: &str, result: Result<(), DeviceError>) -> bool {

@@ -18,6 +18,7 @@ pub mod standing;
 pub mod extents;
 pub mod fragment;
 pub mod state;
+mod media;
 pub mod append;
 pub mod mark;
 pub mod slice;
@@ -30,6 +31,7 @@ use self::lane::{Job, Lane};
 use self::standing::Standing;
 use self::state::State;
 use bytes::Bytes;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use strongroom_core::mutants::MutantSwitch;
@@ -55,8 +57,9 @@ pub struct Drive {
 /// What the lane and the readers share.
 pub(crate) struct Shared {
     pub(crate) id: DriveId,
-    /// As the superblock has it. Locked while that is read or written.
-    identity: tokio::sync::Mutex<u32>,
+    /// The incarnations that the superblocks may say as long as the device is this drive. Locked while they are read or written.
+    expected: tokio::sync::Mutex<RangeInclusive<u32>>,
+    /// The one that may be told.
     incarnation: AtomicU32,
     pub(crate) device: Arc<dyn Device>,
     pub(crate) layout: Layout,
@@ -79,9 +82,9 @@ impl Shared {
     }
 
     pub(crate) async fn check_identity(&self) {
-        let incarnation = self.identity.lock().await;
+        let expected = self.expected.lock().await;
         let own = match open::inspect(self.device.as_ref()).await {
-            Ok(found) => found.drive == self.id && found.incarnation == *incarnation,
+            Ok(found) => found.drive == self.id && expected.contains(&found.incarnation),
             Err(OpenError::Superblock(SuperblockError::Blank | SuperblockError::Foreign)) => false,
             Err(_) => true,
         };
@@ -145,15 +148,16 @@ impl Drive {
         let superblock = found.superblock;
         let layout = superblock.layout().map_err(OpenError::Layout)?;
         let geometry = FragmentGeometry::new(&layout);
-        let raised = open::raise(device.as_ref(), &found).await;
+        let incarnation = open::next_incarnation(superblock.incarnation);
+        let raised = open::raise(device.as_ref(), env.clock.as_ref(), &found, incarnation).await;
         if let Some(error) = &raised.failed {
             tracing::error!(drive = %superblock.drive, %error, "superblock cannot be written: no new fragments on this drive");
         }
         let state = scan::scan(device.clone(), superblock.drive, layout, &raised).await;
         let shared = Arc::new(Shared {
             id: superblock.drive,
-            identity: tokio::sync::Mutex::new(raised.incarnation),
             incarnation: AtomicU32::new(raised.incarnation),
+            expected: tokio::sync::Mutex::new(raised.expected),
             device,
             layout,
             geometry,
@@ -170,7 +174,7 @@ impl Drive {
         self.shared.id
     }
 
-    /// How often the drive was opened, this time included; higher than all it ever had before, unless its image is an old one. Where the superblock
+    /// How often the drive was opened, this time included; higher than all that it ever told, unless its image is an old one. Where the superblock
     /// could not be written it is the one of before.
     pub fn incarnation(&self) -> u32 {
         self.shared.incarnation.load(Ordering::Relaxed)
@@ -216,26 +220,27 @@ impl Drive {
     /// `DriveError` where it could not be written, or is not this drive any more.
     pub async fn raise_incarnation(&self) -> Result<u32, Refusal> {
         let shared = &self.shared;
-        let mut incarnation = shared.identity.lock().await;
+        let mut expected = shared.expected.lock().await;
         let found = open::find(shared.device.as_ref()).await.map_err(|_| Refusal::DriveError)?;
-        if (found.superblock.drive, found.superblock.incarnation) != (shared.id, *incarnation) {
+        let superblock = &found.superblock;
+        if superblock.drive != shared.id || !expected.contains(&superblock.incarnation) {
             shared.stand(Standing::Replaced);
             return Err(Refusal::DriveError);
         }
-        let raised = open::raise(shared.device.as_ref(), &found).await;
-        *incarnation = raised.incarnation;
-        shared.incarnation.store(raised.incarnation, Ordering::Relaxed);
-        match raised.failed {
-            None => Ok(raised.incarnation),
-            Some(error) => {
-                tracing::error!(drive = %shared.id, %error, "superblock cannot be written: no new fragments on this drive");
-                let mut state = shared.state();
-                state.suspect = true;
-                // The flush that failed may have been to cover what others wrote.
-                state.forsake_unflushed();
-                Err(Refusal::DriveError)
-            }
+        // Above all that was tried. It counts as tried from now on, whether the answer is waited for or not.
+        let incarnation = open::next_incarnation(*expected.end());
+        *expected = *expected.start()..=incarnation;
+        let (reply, answer) = oneshot::channel();
+        // Unlike a row it waits for a place: who asks does not ask again soon.
+        let job = Job::Raise { found: Box::new(found), incarnation, reply };
+        self.lane.send(job).await.map_err(|_| Refusal::Busy)?;
+        let raised = answer.await.unwrap_or(Err(Refusal::Busy))?;
+        if raised.failed.is_some() {
+            return Err(Refusal::DriveError);
         }
+        *expected = raised.expected;
+        shared.incarnation.store(raised.incarnation, Ordering::Relaxed);
+        Ok(raised.incarnation)
     }
 
     /// What is wrong with it.

@@ -1,8 +1,11 @@
 //! Formatting a drive, and finding out which drive a device is.
 
+use super::media::{self, Write};
 use super::read::read_device;
 use crate::limits::SCAN_READS_MAX;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use std::ops::RangeInclusive;
+use strongroom_env::Clock;
 use strongroom_format::FormatError;
 use strongroom_format::error::Structure;
 use strongroom_format::extent::{self, ExtentState};
@@ -75,7 +78,7 @@ pub async fn inspect(device: &dyn Device) -> Result<Superblock, OpenError> {
     Ok(find(device).await?.superblock)
 }
 
-/// What the superblocks say, and which copies say so: at least two.
+/// What the superblocks say, and which copies agree: at least two.
 pub(super) struct Found {
     pub(super) superblock: Superblock,
     copies: Copies,
@@ -83,6 +86,19 @@ pub(super) struct Found {
 }
 
 type Copies = [Result<Superblock, FormatError>; superblock::COPIES];
+
+impl Found {
+    /// The copies that are of this drive, by their place.
+    fn agreeing(&self, place: usize) -> Option<&Superblock> {
+        self.copies[place].as_ref().ok().filter(|copy| copy.agrees_with(&self.superblock))
+    }
+
+    /// The lowest incarnation in a copy that agrees.
+    fn lowest(&self) -> u32 {
+        let agreeing = (0..superblock::COPIES).filter_map(|place| self.agreeing(place));
+        agreeing.map(|copy| copy.incarnation).min().expect("the one that was chosen")
+    }
+}
 
 pub(super) async fn find(device: &dyn Device) -> Result<Found, OpenError> {
     let offsets = Layout::superblock_offsets_bytes(device.shape().len_bytes).map_err(OpenError::Layout)?;
@@ -118,47 +134,47 @@ pub(super) async fn read_again(
 
 /// What came of raising the incarnation.
 pub(super) struct Raised {
-    /// What the superblock says now.
+    /// What may be told: the new one where all copies say so durably, else the one that was found.
     pub(super) incarnation: u32,
+    /// What the superblocks may say from now on, as long as the device is this drive: more than one where it is not known which copies were rewritten.
+    pub(super) expected: RangeInclusive<u32>,
     /// Why not all copies say so.
     pub(super) failed: Option<DeviceError>,
 }
 
-/// The order in which copies are kept while the others are rewritten: one at the head and one at the tail, where both are whole.
-const KEPT_FIRST: [usize; superblock::COPIES] = [1, 3, 0, 2];
+/// The incarnation after that one. The highest stays: told twice, it is taken for an old image's.
+pub(super) fn next_incarnation(incarnation: u32) -> u32 {
+    incarnation.saturating_add(1)
+}
 
-/// Rewrites the superblock with the next incarnation; durable when this returns, and with it all that a run of before left in the device's cache.
+/// Rewrites the superblock with this incarnation; durable when this returns, and with it all that a run of before left in the device's cache. To be
+/// done with no write under way that another flush is to make durable.
 ///
-/// Two copies that say what the drive is stay as they are until two others say it anew: a cut at any moment leaves a pair.
-pub(super) async fn raise(device: &dyn Device, found: &Found) -> Raised {
-    let Found { superblock: known, copies, offsets } = found;
-    let Some(incarnation) = known.incarnation.checked_add(1) else {
-        return Raised { incarnation: known.incarnation, failed: None };
-    };
-    let raised = Superblock { incarnation, ..*known };
-    let block = raised.encode().expect("another incarnation of a superblock that was decoded");
-    let mut kept: Vec<usize> =
-        KEPT_FIRST.into_iter().filter(|copy| copies[*copy].as_ref() == Ok(known)).collect();
-    assert!(kept.len() >= superblock::COPIES_EQUAL_MIN, "so many make a read");
-    kept.truncate(superblock::COPIES_EQUAL_MIN);
-    let others = (0..superblock::COPIES).filter(|copy| !kept.contains(copy));
-    let write = |copy: usize| {
+/// One copy at a time, durable before the next: a cut or an error harms one. First those that say nothing, then those that say less, so that until
+/// the last is written there is one that says as much as was found.
+pub(super) async fn raise(device: &dyn Device, clock: &dyn Clock, found: &Found, incarnation: u32) -> Raised {
+    assert!(incarnation >= found.superblock.incarnation, "it is never lowered");
+    let block = Superblock { incarnation, ..found.superblock }
+        .encode()
+        .expect("another incarnation of a superblock that was decoded");
+    let mut places: [usize; superblock::COPIES] = std::array::from_fn(|place| place);
+    places.sort_by_key(|place| found.agreeing(*place).map(|copy| copy.incarnation));
+    for place in places {
         let buffer = AlignedBuffer::copy_of(&block).expect("a block is a whole block");
-        device.submit(Operation::Write { offset_bytes: offsets[copy], buffer }, Class::Append)
-    };
-    let mut result = Raised { incarnation: known.incarnation, failed: None };
-    for copies in [others.collect::<Vec<_>>(), kept] {
-        for copy in copies {
-            if let Err(error) = write(copy).await.result {
-                return Raised { failed: Some(error), ..result };
-            }
-        }
-        match device.submit(Operation::Flush, Class::Append).await.result {
-            Ok(()) => result.incarnation = incarnation,
-            Err(error) => return Raised { failed: Some(error), ..result },
+        let write = Write { offset_bytes: found.offsets[place], buffer };
+        let written = match media::write(device, clock, write).await {
+            Ok(()) => media::flush(device, clock).await,
+            failed => failed,
+        };
+        if let Err(error) = written {
+            return Raised {
+                incarnation: found.superblock.incarnation,
+                expected: found.lowest()..=incarnation,
+                failed: Some(error),
+            };
         }
     }
-    result
+    Raised { incarnation, expected: incarnation..=incarnation, failed: None }
 }
 
 /// Writes the superblocks of a new, empty drive.

@@ -3,7 +3,7 @@
 use super::Shared;
 use super::append::{header_write, place};
 use super::fragment::{Body, Fragment, Slice, SliceState};
-use super::lane::Write;
+use super::media::Write;
 use super::state::{Need, State, check_fragment, key_of};
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::cold::{self, ChecksumTable, ColdMark};

@@ -33,6 +33,8 @@ pub(super) enum Ask {
     Settle,
     /// Space back.
     Free,
+    /// Another incarnation.
+    Raise,
     /// Whether a fragment that is not known here is elsewhere.
     Absence,
 }
@@ -41,7 +43,7 @@ impl Standing {
     /// Why it is not done; `None` where it is.
     pub(super) fn refusal(self, ask: Ask) -> Option<Refusal> {
         match (self, ask) {
-            (Self::Admitted, _) | (Self::Awaited | Self::Stale, Ask::Read | Ask::Free) => None,
+            (Self::Admitted, _) | (Self::Awaited | Self::Stale, Ask::Read | Ask::Free | Ask::Raise) => None,
             (Self::Awaited, Ask::Write | Ask::Settle) => None,
             (Self::Awaited, Ask::Fence | Ask::Absence) => Some(Refusal::Busy),
             (Self::Stale, Ask::Write | Ask::Fence | Ask::Settle | Ask::Absence) | (Self::Replaced, _) => {

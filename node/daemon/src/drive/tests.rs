@@ -8,6 +8,7 @@ mod faults;
 mod format;
 mod model;
 mod power;
+mod raise;
 mod requests;
 mod restart;
 mod support;

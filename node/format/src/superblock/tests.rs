@@ -38,7 +38,7 @@ fn unreadable() -> Result<Superblock, FormatError> {
 }
 
 #[test]
-fn two_equal_copies_make_a_read() {
+fn two_copies_that_agree_make_a_read() {
     let good = Ok(example());
     assert_eq!(choose(&[good.clone(), good.clone(), good.clone(), good.clone()]), good_choice());
     for other in [zero(), foreign(), torn(), unreadable()] {
@@ -61,31 +61,52 @@ fn one_copy_is_not_believed() {
     assert_eq!(one(unreadable()), Err(SuperblockError::Unreadable { count: 3 }));
 }
 
-#[test]
-fn of_two_pairs_the_later_incarnation_holds() {
-    let old = Ok(example());
-    let new = Ok(Superblock { incarnation: 4, ..example() });
-    for copies in [
-        [old.clone(), old.clone(), new.clone(), new.clone()],
-        [new.clone(), new.clone(), old.clone(), old.clone()],
-        [new.clone(), old.clone(), new.clone(), old.clone()],
-    ] {
-        assert_eq!(choose(&copies).unwrap().incarnation, 4);
-    }
-    // A rewrite cut after its first copy, or in the middle of its second: the old pair still holds.
-    assert_eq!(choose(&[new.clone(), old.clone(), old.clone(), old.clone()]).unwrap().incarnation, 3);
-    assert_eq!(choose(&[new, torn(), old.clone(), old]).unwrap().incarnation, 3);
+fn incarnation(incarnation: u32) -> Result<Superblock, FormatError> {
+    Ok(Superblock { incarnation, ..example() })
 }
 
 #[test]
-fn two_pairs_of_different_drives_are_refused() {
-    let one = Ok(example());
-    let other = Ok(Superblock { drive: DriveId::new(9), ..example() });
-    let copies = [one.clone(), one.clone(), other.clone(), other];
-    assert_eq!(choose(&copies), Err(SuperblockError::Damaged { valid: 4 }));
-    let same_incarnation = Ok(Superblock { device_len_bytes: 32 * MIB, ..example() });
-    let copies = [one.clone(), one, same_incarnation.clone(), same_incarnation];
-    assert_eq!(choose(&copies), Err(SuperblockError::Damaged { valid: 4 }));
+fn of_copies_that_agree_who_it_is_the_highest_incarnation_holds() {
+    let [old, new] = [incarnation(3), incarnation(4)];
+    for copies in [
+        [old.clone(), old.clone(), new.clone(), new.clone()],
+        [new.clone(), old.clone(), new.clone(), old.clone()],
+        // A rewrite cut after its first copy, in the middle of its second, and before the last.
+        [new.clone(), old.clone(), old.clone(), old.clone()],
+        [new.clone(), torn(), old.clone(), old.clone()],
+        [new.clone(), new.clone(), new.clone(), old],
+    ] {
+        assert_eq!(choose(&copies).unwrap().incarnation, 4);
+    }
+}
+
+#[test]
+fn copies_of_which_no_two_are_equal_say_who_it_is_and_so_do_two_of_them() {
+    let differing = [incarnation(5), incarnation(3), incarnation(6), incarnation(4)];
+    assert_eq!(choose(&differing).unwrap().incarnation, 6);
+    for lost in [unreadable(), torn(), zero(), foreign()] {
+        let copies = [differing[0].clone(), lost.clone(), differing[2].clone(), differing[3].clone()];
+        assert_eq!(choose(&copies).unwrap().incarnation, 6);
+        let copies = [lost.clone(), differing[1].clone(), lost, differing[3].clone()];
+        assert_eq!(choose(&copies).unwrap().incarnation, 4);
+    }
+}
+
+#[test]
+fn the_incarnation_of_another_drive_counts_for_nothing() {
+    let other = Superblock { incarnation: 9, ..example() };
+    for other in [
+        Superblock { drive: DriveId::new(9), ..other },
+        Superblock { cluster: ClusterId::new(9), ..other },
+        Superblock { device_len_bytes: 32 * MIB, ..other },
+        Superblock { extent_len_bytes: 2 * EXTENT_LEN_BYTES_MIN, ..other },
+    ] {
+        assert_eq!(choose(&[Ok(other), incarnation(3), incarnation(4), torn()]).unwrap().incarnation, 4);
+        let alone = choose(&[Ok(other), incarnation(3), torn(), torn()]);
+        assert_eq!(alone, Err(SuperblockError::Damaged { valid: 2 }));
+        let two_and_two = choose(&[Ok(other), incarnation(3), Ok(other), incarnation(4)]);
+        assert_eq!(two_and_two, Err(SuperblockError::Damaged { valid: 4 }));
+    }
 }
 
 #[test]

@@ -341,6 +341,13 @@ fn a_drive_whose_superblock_cannot_be_written_is_opened_to_be_read() {
             assert!(!world.drive.drive_state().writable);
             writer.check(&world.drive).await;
             assert_eq!(Writer::new(2).append(&world.drive, 1).await, Err(Refusal::DriveError));
+            mend(&world);
+            assert_eq!(
+                world.drive.check_identity().await,
+                Standing::Admitted,
+                "{kind:?}: it is still this drive"
+            );
+            assert_eq!(writer.seal(&world.drive, 2).await.unwrap().rows, 1);
         }
     });
 }

@@ -105,7 +105,7 @@ fn a_drive_of_another_cluster_or_a_shrunk_one_is_not_opened() {
 }
 
 #[test]
-fn two_equal_superblocks_are_enough_and_one_is_not() {
+fn two_superblocks_that_agree_are_enough_and_one_is_not() {
     run(async {
         for (destroyed, opens) in [(1, true), (2, true), (3, false), (4, false)] {
             let media = World::new(4).await.media;

@@ -6,8 +6,8 @@ use super::images::{Cut, cuts};
 use super::told::{Cold, Deed, Told, ask_again, check};
 use super::{open, seeds};
 use crate::drive::{Drive, FormatSpec, format};
-use std::collections::BTreeSet;
-use strongroom_format::superblock::Layout;
+use std::collections::{BTreeMap, BTreeSet};
+use strongroom_format::superblock::{self, Layout};
 use strongroom_format::wire::message::{Free, SealReport};
 use strongroom_types::DriveId;
 
@@ -224,7 +224,7 @@ async fn cut_opening(first: &Cut, seed: u64, image: Disk, told: &Told) -> u64 {
         return 0;
     }
     let log = recorded.log();
-    let only_superblocks = log.len() <= 6;
+    let only_superblocks = log.len() <= 2 * superblock::COPIES;
     if only_superblocks && !image.hash().is_multiple_of(OPENINGS_CUT_ONE_IN) {
         return 0;
     }
@@ -307,6 +307,50 @@ fn the_opening_of_a_drive_that_lost_half_its_superblocks_may_be_cut_too() {
                 }
             }
         }
-        assert!(tried > 100, "{tried}");
+        assert!(tried > 50, "{tried}");
+    });
+}
+
+/// Openings cut one after the other, before one that finds a copy lost.
+const OPENINGS_CUT_BEFORE: usize = 3;
+/// Of what they leave, so much is gone on with.
+const OPENINGS_LEFT_MAX: usize = 8;
+
+#[test]
+fn openings_that_were_cut_leave_a_drive_that_may_lose_a_copy_and_be_cut_again() {
+    run(async {
+        let recorded = Recorded::new(blank());
+        let mut tale = Tale::new(&recorded);
+        tale.format(DRIVE).await.unwrap();
+        let drive = tale.open().await.unwrap();
+        tale.rows(&drive, 1, &[1, 2]).await.unwrap();
+        let offsets = Layout::superblock_offsets_bytes(2 * EXTENTS_AT + EXTENTS * EXTENT).unwrap();
+        let (mut tried, mut left) = (0u64, vec![recorded.disk()]);
+        for _ in 0..OPENINGS_CUT_BEFORE {
+            let mut next = BTreeMap::new();
+            for start in &left {
+                let opened = Recorded::new(start.clone());
+                open(&opened).await.unwrap();
+                let images = cuts(start, &opened.log()).into_iter().flat_map(|cut| cut.images(0));
+                next.extend(images.map(|image| (image.hash(), image)));
+            }
+            let step = next.len().div_ceil(OPENINGS_LEFT_MAX);
+            left = next.into_values().step_by(step).collect();
+            for start in &left {
+                for offset in offsets {
+                    let mut start = start.clone();
+                    start.write(offset, &[0xEE; BLOCK]);
+                    let opened = Recorded::new(start.clone());
+                    check(&opened, &tale.told).await;
+                    for cut in cuts(&start, &opened.log()[..2 * superblock::COPIES]) {
+                        for image in cut.few_images(tried) {
+                            tried += 1;
+                            check(&Recorded::new(image), &tale.told).await;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(tried > 500, "{tried}");
     });
 }
