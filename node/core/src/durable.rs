@@ -134,6 +134,11 @@ impl Spread {
             .collect()
     }
 
+    /// Whether the loss of all of these at once is one that the rule tolerates.
+    pub fn tolerates(&self, rule: AckRule, lost: FragmentSet) -> bool {
+        self.failures(rule).any(|failure| lost.is_subset_of(failure))
+    }
+
     /// The worst failures of `rule`: each set of fragments that one of them takes away. A lesser failure takes a part of one of
     /// these, so what survives all of these survives every failure of the rule.
     pub fn failures(&self, rule: AckRule) -> impl Iterator<Item = FragmentSet> + '_ {

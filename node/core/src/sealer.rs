@@ -124,8 +124,7 @@ pub fn decide(attempt: Attempt<'_>, answers: &[Answer]) -> Decision {
     let reports = Reports::usable(spread, epoch, answers);
     let silent = spread.all().without(reports.responders());
     let needed = usize::from(spread.profile().data_count());
-    let tolerated = spread.failures(rule).any(|failure| silent.is_subset_of(failure))
-        || mutants.has(Mutant::SealWithTooFew);
+    let tolerated = spread.tolerates(rule, silent) || mutants.has(Mutant::SealWithTooFew);
     let forgets = mutants.has(Mutant::LoseCommittedUpto);
     if forgets && !tolerated {
         return Decision::Wait { silent, alarm: None };

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use strongroom_core::FragmentSet;
-use strongroom_core::sealer::{self, Answer};
+use strongroom_core::sealer;
 use strongroom_meta::group::{GroupCommand, GroupReply};
 use strongroom_types::{Deadline, FragmentIndex, Health, Holder, Instant, SlabId, SlabRecord};
 
@@ -48,11 +48,10 @@ pub(super) async fn recount(parts: &CaretakerParts, record: SlabRecord) {
         .filter(|(fragment, holder)| missing.contains(*fragment) && answers(holder.node))
         .collect();
     let said = join_all(asked.iter().map(|(fragment, holder)| ask(parts, &record, *fragment, *holder))).await;
-    let is_whole = |answer: &Answer| match answer {
-        Answer::Report(report) => sealer::is_whole(sealed, record.epoch, report),
-        Answer::Silent => false,
-    };
-    let whole = asked.iter().zip(&said).filter(|(_, answer)| is_whole(answer));
+    let whole = asked
+        .iter()
+        .zip(&said)
+        .filter(|(_, said)| said.as_ref().is_ok_and(|report| sealer::is_whole(sealed, record.epoch, report)));
     let whole: FragmentSet = whole.map(|((fragment, _), _)| *fragment).collect();
     if whole.is_empty() {
         return;

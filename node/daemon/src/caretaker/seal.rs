@@ -4,6 +4,7 @@
 //! taken for gone, is fenced in every data group first; then nothing of its session can be committed any more, and the groups know.
 
 use super::{CaretakerParts, META_PATIENCE};
+use crate::cluster::CallError;
 use crate::limits::SESSIONS_FENCED_MAX;
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
@@ -12,7 +13,9 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use strongroom_core::sealer::{self, Answer, Attempt, Decision, GivenOut, Seal as Decided};
 use strongroom_core::{AckRule, FragmentSet, Spread};
-use strongroom_format::wire::message::{FragmentAddress, Request, Response, Seal, Settle};
+use strongroom_format::wire::message::{
+    FragmentAddress, Refusal, Request, Response, Seal, SealReport, Settle,
+};
 use strongroom_meta::MetaError;
 use strongroom_meta::group::{GroupAnswer, GroupCommand, GroupQuery, GroupReply};
 use strongroom_types::{Deadline, FragmentIndex, GroupId, Holder, Instant, SessionId, SlabId, SlabRecord};
@@ -69,7 +72,8 @@ impl Seals {
         let spread = match Spread::of(&record, &parts.monitor.view()) {
             Ok(spread) => spread,
             Err(error) => {
-                return self.wait(parts, slab, format!("{slab}: cannot be sealed: {error}"));
+                self.wait(parts, slab, format!("{slab}: cannot be sealed: {error}"));
+                return;
             }
         };
         let given_out = match self.given_out(parts, &record).await {
@@ -78,22 +82,30 @@ impl Seals {
                 tracing::debug!(%slab, %error, "it is not known yet where the locators end");
                 let words =
                     "its seal waits: a data group does not answer, so its writer cannot be fenced there";
-                return self.wait(parts, slab, format!("{slab}: {words}"));
+                self.wait(parts, slab, format!("{slab}: {words}"));
+                return;
             }
         };
         let asked = holders(&record).map(|(fragment, holder)| ask(parts, &record, fragment, holder));
-        let answers = join_all(asked).await;
+        let said = join_all(asked).await;
+        let answers: Vec<Answer> = said.iter().map(answer).collect();
         let epoch = record.epoch;
         let attempt =
             Attempt { spread: &spread, rule: AckRule::Zone, epoch, given_out, mutants: parts.mutants };
         match sealer::decide(attempt, &answers) {
             Decision::Wait { silent, alarm: None } => {
                 tracing::info!(%slab, ?silent, "seal waits for holders that do not answer");
-                let names = names(&record, silent);
+                let why = why(&said, silent);
                 let words = format!(
-                    "{slab}: its seal waits, since too many holders are silent: {names}; bring one of them back"
+                    "{slab}: its seal waits, since too many holders are silent: {why}; bring one of them back"
                 );
-                self.wait(parts, slab, words);
+                let since = self.wait(parts, slab, words);
+                let is_in_doubt = !spread.tolerates(AckRule::Zone, gone(&said));
+                if is_in_doubt && parts.env.clock.now().since(since) >= WAIT_PATIENCE {
+                    parts.alarms.damage(&format!(
+                        "{slab}: objects point into it, and the drives with its copies are gone: {why}; bring one of them back"
+                    ));
+                }
             }
             // This attempt may have stood still while others sealed the slab, and holders gave back what it asked for.
             Decision::Wait { alarm: Some(_), .. } | Decision::Contested { .. }
@@ -102,8 +114,8 @@ impl Seals {
                 parts.alarms.damage(&format!("{slab}: {loss}; it stays as it is"));
             }
             Decision::Wait { silent, alarm: Some(loss) } => {
-                let names = names(&record, silent);
-                let words = format!("{slab}: {loss}; only silent holders may have them: bring {names} back");
+                let why = why(&said, silent);
+                let words = format!("{slab}: {loss}; only silent holders may have them: {why}");
                 parts.alarms.lasting(topic(slab), words);
                 self.lock().waiting.entry(slab).or_insert_with(|| parts.env.clock.now());
             }
@@ -116,13 +128,14 @@ impl Seals {
         }
     }
 
-    /// Notes that the seal waits; raises the alarm where that lasts.
-    fn wait(&self, parts: &CaretakerParts, slab: SlabId, words: String) {
+    /// Notes that the seal waits, and since when; raises the alarm where that lasts.
+    fn wait(&self, parts: &CaretakerParts, slab: SlabId, words: String) -> Instant {
         let now = parts.env.clock.now();
         let since = *self.lock().waiting.entry(slab).or_insert(now);
         if now.since(since) >= WAIT_PATIENCE {
             parts.alarms.lasting(topic(slab), words);
         }
+        since
     }
 
     async fn given_out(&self, parts: &CaretakerParts, record: &SlabRecord) -> Result<GivenOut, MetaError> {
@@ -195,13 +208,33 @@ fn topic(slab: SlabId) -> String {
     format!("seal of {slab}")
 }
 
-fn names(record: &SlabRecord, fragments: FragmentSet) -> String {
-    let names: Vec<String> = fragments
-        .iter()
-        .filter_map(|fragment| record.holders.get(usize::from(fragment.get())))
-        .map(|holder| holder.node.to_string())
+/// What holders answered, by fragment.
+type Said = Result<SealReport, CallError>;
+
+fn answer(said: &Said) -> Answer {
+    said.as_ref().map_or(Answer::Silent, |report| Answer::Report(report.clone()))
+}
+
+/// Why holders gave no word, for people.
+fn why(said: &[Said], silent: FragmentSet) -> String {
+    let why = fragments(said).filter(|(fragment, _)| silent.contains(*fragment));
+    let why: Vec<String> = why
+        .map(|(fragment, said)| match said {
+            Ok(report) => format!("{fragment} answers for {}", report.epoch),
+            Err(error) => error.to_string(),
+        })
         .collect();
-    names.join(", ")
+    why.join(", ")
+}
+
+/// Fragments whose nodes answer that they do not have the drive: these do not come by waiting.
+fn gone(said: &[Said]) -> FragmentSet {
+    let is_gone = |said: &Said| matches!(said, Err(CallError::Refused { refusal: Refusal::NoSuchDrive, .. }));
+    fragments(said).filter(|(_, said)| is_gone(said)).map(|(fragment, _)| fragment).collect()
+}
+
+fn fragments(said: &[Said]) -> impl Iterator<Item = (FragmentIndex, &Said)> {
+    (0u8..).map(FragmentIndex::new).zip(said)
 }
 
 fn deadline(parts: &CaretakerParts) -> Deadline {
@@ -216,22 +249,24 @@ fn address(record: &SlabRecord, fragment: FragmentIndex, holder: Holder) -> Frag
     FragmentAddress { drive: holder.drive, slab: record.slab, fragment, generation: record.generation }
 }
 
+/// Fences one holder, which says what it has.
 pub(super) async fn ask(
     parts: &CaretakerParts,
     record: &SlabRecord,
     fragment: FragmentIndex,
     holder: Holder,
-) -> Answer {
+) -> Said {
     let address = address(record, fragment, holder);
     let request = Request::Seal(Seal { address, profile: record.profile, epoch: record.epoch });
-    match parts.peers.ask(holder.node, &request, Bytes::new(), SEAL_PATIENCE).await {
-        Ok((Response::Sealed(report), _)) => Answer::Report(report),
-        Ok(_) => Answer::Silent,
-        Err(error) => {
-            tracing::debug!(slab = %record.slab, node = %holder.node, %error, "holder gives no word on a fenced slab");
-            Answer::Silent
-        }
+    let said = match parts.peers.ask(holder.node, &request, Bytes::new(), SEAL_PATIENCE).await {
+        Ok((Response::Sealed(report), _)) => Ok(report),
+        Ok(_) => Err(CallError::Misfit { from: holder.node }),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &said {
+        tracing::debug!(slab = %record.slab, node = %holder.node, %error, "holder gives no word on a fenced slab");
     }
+    said
 }
 
 async fn commit(parts: &CaretakerParts, record: &SlabRecord, decided: Decided) {
