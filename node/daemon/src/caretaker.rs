@@ -7,6 +7,7 @@
 mod convert;
 mod recount;
 mod seal;
+mod waits;
 
 use crate::alarms::Alarms;
 use crate::cluster::{Monitor, Peers};

@@ -3,12 +3,13 @@
 //! Where the locators end is the writer's word if it was done with the slab ([`GroupCommand::BeginSeal`]). A writer that is gone, or was
 //! taken for gone, is fenced in every data group first; then nothing of its session can be committed any more, and the groups know.
 
+use super::waits::Waits;
 use super::{CaretakerParts, META_PATIENCE};
 use crate::cluster::CallError;
 use crate::limits::SESSIONS_FENCED_MAX;
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use strongroom_core::sealer::{self, Answer, Attempt, Decision, GivenOut, Seal as Decided};
@@ -18,7 +19,9 @@ use strongroom_format::wire::message::{
 };
 use strongroom_meta::MetaError;
 use strongroom_meta::group::{GroupAnswer, GroupCommand, GroupQuery, GroupReply};
-use strongroom_types::{Deadline, FragmentIndex, GroupId, Holder, Instant, SessionId, SlabId, SlabRecord};
+use strongroom_types::{
+    ClusterView, Deadline, FragmentIndex, GroupId, Health, Holder, Instant, SessionId, SlabId, SlabRecord,
+};
 
 /// How long a holder may take: where a writer's run has ended it reads every row of the slab that it has.
 const SEAL_PATIENCE: Duration = Duration::from_secs(10);
@@ -39,8 +42,7 @@ struct State {
     fenced: BTreeSet<(SessionId, GroupId)>,
     /// Sessions that could not be fenced in every group on this walk: their other slabs need not wait for the same group.
     unfenced: BTreeSet<SessionId>,
-    /// Slabs whose seal waits, and since when.
-    waiting: BTreeMap<SlabId, Instant>,
+    waits: Waits,
 }
 
 impl Seals {
@@ -55,24 +57,21 @@ impl Seals {
 
     /// Forgets slabs that are not being sealed any more, or not here.
     pub(super) fn keep_only(&self, parts: &CaretakerParts, sealing: &BTreeSet<SlabId>) {
-        let mut over = Vec::new();
-        self.lock().waiting.retain(|slab, _| {
-            let stays = sealing.contains(slab);
-            if !stays {
-                over.push(*slab);
-            }
-            stays
-        });
+        let over = self.lock().waits.keep_only(sealing);
         over.into_iter().for_each(|slab| parts.alarms.over(&topic(slab)));
     }
 
     /// Tries to seal a fenced slab. Where too little is known it is left as it is for the next walk.
     pub(super) async fn seal(&self, parts: &CaretakerParts, record: SlabRecord) {
         let slab = record.slab;
+        let waiting = Waiting { slab, answering: answering(&parts.monitor.view(), &record) };
+        if !self.lock().waits.is_due(slab, waiting.answering, parts.env.clock.now()) {
+            return;
+        }
         let spread = match Spread::of(&record, &parts.monitor.view()) {
             Ok(spread) => spread,
             Err(error) => {
-                self.wait(parts, slab, format!("{slab}: cannot be sealed: {error}"));
+                self.wait(parts, waiting, format!("{slab}: cannot be sealed: {error}"));
                 return;
             }
         };
@@ -82,7 +81,7 @@ impl Seals {
                 tracing::debug!(%slab, %error, "it is not known yet where the locators end");
                 let words =
                     "its seal waits: a data group does not answer, so its writer cannot be fenced there";
-                self.wait(parts, slab, format!("{slab}: {words}"));
+                self.wait(parts, waiting, format!("{slab}: {words}"));
                 return;
             }
         };
@@ -99,7 +98,7 @@ impl Seals {
                 let words = format!(
                     "{slab}: its seal waits, since too many holders are silent: {why}; bring one of them back"
                 );
-                let since = self.wait(parts, slab, words);
+                let since = self.wait(parts, waiting, words);
                 let is_in_doubt = !spread.tolerates(AckRule::Zone, gone(&said));
                 if is_in_doubt && parts.env.clock.now().since(since) >= WAIT_PATIENCE {
                     parts.alarms.damage(&format!(
@@ -111,15 +110,17 @@ impl Seals {
             Decision::Wait { alarm: Some(_), .. } | Decision::Contested { .. }
                 if !still_sealing(parts, &record).await => {}
             Decision::Wait { silent, alarm: Some(loss) } if silent.is_empty() => {
+                self.note(parts, waiting);
                 parts.alarms.damage(&format!("{slab}: {loss}; it stays as it is"));
             }
             Decision::Wait { silent, alarm: Some(loss) } => {
                 let why = why(&said, silent);
                 let words = format!("{slab}: {loss}; only silent holders may have them: {why}");
                 parts.alarms.lasting(topic(slab), words);
-                self.lock().waiting.entry(slab).or_insert_with(|| parts.env.clock.now());
+                self.note(parts, waiting);
             }
             Decision::Contested { sequence, silent } => {
+                self.note(parts, waiting);
                 parts.alarms.damage(&format!(
                     "{slab}: holders differ at {sequence} and none is in the majority ({silent:?} silent)"
                 ));
@@ -129,13 +130,17 @@ impl Seals {
     }
 
     /// Notes that the seal waits, and since when; raises the alarm where that lasts.
-    fn wait(&self, parts: &CaretakerParts, slab: SlabId, words: String) -> Instant {
-        let now = parts.env.clock.now();
-        let since = *self.lock().waiting.entry(slab).or_insert(now);
-        if now.since(since) >= WAIT_PATIENCE {
-            parts.alarms.lasting(topic(slab), words);
+    fn wait(&self, parts: &CaretakerParts, waiting: Waiting, words: String) -> Instant {
+        let since = self.note(parts, waiting);
+        if parts.env.clock.now().since(since) >= WAIT_PATIENCE {
+            parts.alarms.lasting(topic(waiting.slab), words);
         }
         since
+    }
+
+    fn note(&self, parts: &CaretakerParts, waiting: Waiting) -> Instant {
+        let Waiting { slab, answering } = waiting;
+        self.lock().waits.note(slab, answering, parts.env.clock.now())
     }
 
     async fn given_out(&self, parts: &CaretakerParts, record: &SlabRecord) -> Result<GivenOut, MetaError> {
@@ -206,6 +211,19 @@ async fn still_sealing(parts: &CaretakerParts, record: &SlabRecord) -> bool {
 
 fn topic(slab: SlabId) -> String {
     format!("seal of {slab}")
+}
+
+/// A seal that is tried.
+#[derive(Clone, Copy)]
+struct Waiting {
+    slab: SlabId,
+    /// Fragments whose nodes answer.
+    answering: FragmentSet,
+}
+
+fn answering(view: &ClusterView, record: &SlabRecord) -> FragmentSet {
+    let is_up = |holder: &Holder| view.node(holder.node).is_some_and(|node| node.health == Health::Up);
+    holders(record).filter(|(_, holder)| is_up(holder)).map(|(fragment, _)| fragment).collect()
 }
 
 /// What holders answered, by fragment.
