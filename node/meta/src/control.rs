@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, DriveId, NodeId, WallTime};
 
-/// A change of the control group.
+/// A change of the control group. Their order is that of their bytes in the log (see `golden`): a new one goes to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ControlCommand {
     /// Says what the cluster is; the first one counts, an equal later one is `Done`, another one is refused.

@@ -8,7 +8,7 @@ use strongroom_types::{
     ObjectKey, Profile, RowSequence, SessionId, SlabId, SlabRecord, VersionId, WallTime,
 };
 
-/// A change of a data group.
+/// A change of a data group. Their order is that of their bytes in the log (see `golden`): a new one goes to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupCommand {
     /// From now on objects of this bucket may be committed here.
@@ -78,15 +78,6 @@ pub enum GroupCommand {
         /// Fragments of the new layout that are not there yet.
         missing: u32,
     },
-    /// Holders of copies that were silent at the seal have shown since that they have every row: they count, if the generation still is `generation`.
-    CountWhole {
-        /// The slab.
-        slab: SlabId,
-        /// The generation that the proposer knows.
-        generation: Generation,
-        /// Bit i set: fragment i is whole.
-        whole: u32,
-    },
     /// Ends a slab that was sealed without a row: nothing can point into it.
     KillEmpty {
         /// The slab.
@@ -96,6 +87,15 @@ pub enum GroupCommand {
     FenceSession {
         /// The session.
         session: SessionId,
+    },
+    /// Holders of copies that were silent at the seal have shown since that they have every row: they count, if the generation still is `generation`.
+    CountWhole {
+        /// The slab.
+        slab: SlabId,
+        /// The generation that the proposer knows.
+        generation: Generation,
+        /// Bit i set: fragment i is whole.
+        whole: u32,
     },
 }
 

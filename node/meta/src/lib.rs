@@ -9,6 +9,8 @@ mod codec;
 pub mod control;
 mod damage;
 mod fault;
+#[cfg(test)]
+mod golden;
 pub mod group;
 pub mod kv;
 pub mod limits;
