@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_env::Env;
 use strongroom_meta::Meta;
-use strongroom_meta::control::{ControlCommand, ControlReply};
+use strongroom_meta::control::{ControlAnswer, ControlCommand, ControlQuery, ControlReply};
 use strongroom_types::{Deadline, DriveId};
 
 /// How long the control group may take to answer.
@@ -57,6 +57,7 @@ async fn look_after(parts: &AdmissionParts, drive: &Drive, run: u64) {
         }
         parts.env.clock.sleep(RETRY).await;
     }
+    let mut raised = drive.incarnation();
     for look in 1_u32.. {
         parts.env.clock.sleep(LOOK_EVERY).await;
         tell_damage(parts, drive);
@@ -70,11 +71,14 @@ async fn look_after(parts: &AdmissionParts, drive: &Drive, run: u64) {
                 return parts.alarms.lasting(topic(id), words);
             }
         }
-        if look.is_multiple_of(LOOKS_PER_RAISE)
-            && let Ok(incarnation) = drive.raise_incarnation().await
-        {
-            // Where it is not heard now, the next one is.
-            ask(parts, drive, run, incarnation).await;
+        if look.is_multiple_of(LOOKS_PER_RAISE) {
+            // Where it cannot be written the drive says so itself.
+            let _ = drive.raise_incarnation().await;
+        }
+        // Where it is not heard now, it is at the next look.
+        let present = drive.incarnation();
+        if present != raised && ask(parts, drive, run, present).await {
+            raised = present;
         }
     }
 }
@@ -82,8 +86,19 @@ async fn look_after(parts: &AdmissionParts, drive: &Drive, run: u64) {
 /// Whether there was an answer.
 async fn ask(parts: &AdmissionParts, drive: &Drive, run: u64, incarnation: u32) -> bool {
     let id = drive.id();
-    let command = ControlCommand::AdmitDrive { drive: id, incarnation, run };
     let deadline = Deadline::after(parts.env.clock.now(), PATIENCE);
+    let after = match parts.meta.control_query(ControlQuery::Drive(id), deadline).await {
+        Ok(ControlAnswer::Drive(after)) => after,
+        Ok(other) => {
+            tracing::error!(drive = %id, ?other, "control group gave an answer that does not fit");
+            return false;
+        }
+        Err(error) => {
+            tracing::debug!(drive = %id, %error, "what was seen of the drive is not known yet");
+            return false;
+        }
+    };
+    let command = ControlCommand::AdmitDrive { drive: id, incarnation, run, after };
     match parts.meta.control(command, deadline).await {
         Ok(ControlReply::Done) => {
             drive.admit();
@@ -96,6 +111,14 @@ async fn ask(parts: &AdmissionParts, drive: &Drive, run: u64, incarnation: u32) 
             );
             parts.alarms.lasting(topic(id), words);
             true
+        }
+        // Of an earlier run, or of the time before a raise, and late: asked again.
+        Ok(ControlReply::Outdated) => false,
+        Ok(ControlReply::Full) => {
+            let words =
+                format!("{id}: is not admitted, since the cluster remembers as many drives as it can");
+            parts.alarms.lasting(topic(id), words);
+            false
         }
         Ok(other) => {
             tracing::error!(drive = %id, ?other, "control group gave an answer that does not fit");

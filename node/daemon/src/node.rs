@@ -388,7 +388,8 @@ async fn found_or_compare(
         | ControlReply::NoSuchBucket
         | ControlReply::Full
         | ControlReply::Enrolled { .. }
-        | ControlReply::DriveStale { .. } => Err(MetaError::Failed),
+        | ControlReply::DriveStale { .. }
+        | ControlReply::Outdated => Err(MetaError::Failed),
     }
 }
 

@@ -53,6 +53,8 @@ pub enum ControlCommand {
         node: NodeId,
         /// Drawn by the node for this life of its state.
         nonce: u64,
+        /// The last incarnation that the node was given, as it knows: a request of an earlier life that comes late changes nothing.
+        after: u32,
     },
     /// A drive was opened, or its incarnation raised: is it the one that it was? The same incarnation again is, of the same run.
     AdmitDrive {
@@ -62,7 +64,20 @@ pub enum ControlCommand {
         incarnation: u32,
         /// Drawn by the node at its start.
         run: u64,
+        /// What was seen of it last, as the node knows: a request of an earlier run that comes late changes nothing.
+        after: Option<SeenDrive>,
     },
+}
+
+/// What the control group saw of a drive last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenDrive {
+    /// Its incarnation.
+    pub incarnation: u32,
+    /// The run of its node.
+    pub run: u64,
+    /// It came back old once. Each opening raises its incarnation, so that the number alone would in time be right again.
+    pub stale: bool,
 }
 
 /// Where a bucket is in its life.
@@ -127,6 +142,8 @@ pub enum ControlReply {
         /// The incarnation that was seen last.
         seen: u32,
     },
+    /// What the proposer knows is not so any more; nothing was changed.
+    Outdated,
 }
 
 /// A question to the control group.
@@ -138,6 +155,8 @@ pub enum ControlQuery {
     Buckets,
     /// Which nodes came back without what they had.
     Enrolments,
+    /// What was seen of a drive.
+    Drive(DriveId),
 }
 
 /// An answer.
@@ -149,4 +168,6 @@ pub enum ControlAnswer {
     Buckets(Vec<BucketRecord>),
     /// To `Enrolments`: the last incarnation given to each node that has one above 0.
     Enrolments(BTreeMap<NodeId, u32>),
+    /// To `Drive`.
+    Drive(Option<SeenDrive>),
 }

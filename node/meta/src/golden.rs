@@ -5,7 +5,7 @@
 //! are missing; it never changes one.
 
 use crate::codec::encode;
-use crate::control::{BucketRecord, BucketState, ControlCommand, ControlReply};
+use crate::control::{BucketRecord, BucketState, ControlCommand, ControlReply, SeenDrive};
 use crate::group::{Change, Content, Entry, EntryOutcome, GroupCommand, GroupReply, VersionRecord};
 use crate::log::encode_entry;
 use crate::raft::{Command, LogEntry, LogId, Reply};
@@ -66,7 +66,7 @@ fn version(content: Content) -> VersionRecord {
         version: VersionId::new(0xabcd),
         len_bytes: 400,
         etag: ETag::new("d41d8cd98f00b204e9800998ecf8427e"),
-        modified: WallTime::from_millis(1_700_000_000_000),
+        modified: WallTime::from_unix_millis(1_700_000_000_000),
         attributes: Attributes {
             content_type: Some("message/rfc822".to_owned()),
             user: vec![("folder".to_owned(), "inbox".to_owned())],
@@ -94,11 +94,7 @@ fn group_commands() -> Vec<(&'static str, GroupCommand)> {
             profile: Profile::copies(3).unwrap(),
             holders: holders(),
         },
-        GroupCommand::BeginSeal {
-            slab: slab(),
-            epoch: Epoch::FIRST,
-            given_out: Some(RowSequence::new(5)),
-        },
+        GroupCommand::BeginSeal { slab: slab(), epoch: Epoch::FIRST, given_out: Some(RowSequence::new(5)) },
         GroupCommand::CommitSeal { slab: slab(), epoch: Epoch::new(2), sealed: sealed() },
         GroupCommand::Relayout {
             slab: slab(),
@@ -135,14 +131,19 @@ fn control_commands() -> Vec<(&'static str, ControlCommand)> {
         ControlCommand::CreateBucket {
             name: BucketName::new("mail").unwrap(),
             class: BucketClass::Mail,
-            at: WallTime::from_millis(1_700_000_000_000),
+            at: WallTime::from_unix_millis(1_700_000_000_000),
         },
         ControlCommand::OpenBucket { bucket, round: 4 },
         ControlCommand::BeginRemoveBucket { bucket },
         ControlCommand::RemoveBucket { bucket, round: 4 },
         ControlCommand::ReopenBucket { bucket },
-        ENROL,
-        ControlCommand::AdmitDrive { drive: DriveId::new(0x101), incarnation: 6, run: 0x9999 },
+        ControlCommand::Enrol { node: NodeId::new(5), nonce: 0x22, after: 1 },
+        ControlCommand::AdmitDrive {
+            drive: DriveId::new(0x101),
+            incarnation: 6,
+            run: 0x9999,
+            after: Some(SeenDrive { incarnation: 5, run: 0x8888, stale: false }),
+        },
     ];
     let name = |command: &ControlCommand| match command {
         ControlCommand::Found { .. } => "found",
@@ -198,7 +199,7 @@ fn values() -> BTreeMap<String, Bytes> {
     }
     for (name, standing) in [
         ("promised", Standing::Promised { nonces: vec![1, 2] }),
-        ("enrolling", Standing::Enrolling { nonce: 1, founding: 2 }),
+        ("enrolling", Standing::Enrolling { founding: 2 }),
         ("member", Standing::Member { incarnation: 1, founding: 2 }),
     ] {
         add(format!("standing {name}"), encode(&standing));
@@ -207,7 +208,7 @@ fn values() -> BTreeMap<String, Bytes> {
         bucket: BucketId::new(2),
         name: BucketName::new("mail").unwrap(),
         class: BucketClass::Mail,
-        created: WallTime::from_millis(1_700_000_000_000),
+        created: WallTime::from_unix_millis(1_700_000_000_000),
         state: BucketState::Removing,
         round: 4,
     };

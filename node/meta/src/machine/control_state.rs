@@ -12,7 +12,9 @@
 use super::MachineError;
 use super::view::{Changes, View};
 use crate::codec::{RecordError, decode};
-use crate::control::{BucketRecord, BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply};
+use crate::control::{
+    BucketRecord, BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply, SeenDrive,
+};
 use crate::limits::{DRIVES_SEEN_MAX, ENROLMENT_NONCES_MAX, SCAN_KEYS};
 use crate::raft_id::RaftId;
 use serde::{Deserialize, Serialize};
@@ -62,8 +64,7 @@ fn all(view: &impl View) -> Result<Vec<BucketRecord>, MachineError> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Given {
     last: u32,
-    /// The latest nonces with their incarnations, so that a request that comes late or twice gets what it got before and does not outdate
-    /// a later one.
+    /// The latest nonces with their incarnations, so that a request that comes twice gets what it got before.
     nonces: Vec<(u64, u32)>,
 }
 
@@ -82,7 +83,12 @@ fn enrolments(view: &impl View) -> Result<BTreeMap<NodeId, u32>, MachineError> {
     Ok(found)
 }
 
-fn enrol(changes: &mut Changes<'_>, node: NodeId, nonce: u64) -> Result<ControlReply, MachineError> {
+fn enrol(
+    changes: &mut Changes<'_>,
+    node: NodeId,
+    nonce: u64,
+    after: u32,
+) -> Result<ControlReply, MachineError> {
     let found: Option<Given> = changes.record("enrolment", &enrolment_key(node))?;
     if found.is_none() && enrolments(changes)?.len() >= NODES_MAX {
         return Ok(ControlReply::Full);
@@ -90,6 +96,9 @@ fn enrol(changes: &mut Changes<'_>, node: NodeId, nonce: u64) -> Result<ControlR
     let mut given = found.unwrap_or_default();
     if let Some((_, incarnation)) = given.nonces.iter().find(|(known, _)| *known == nonce) {
         return Ok(ControlReply::Enrolled { incarnation: *incarnation });
+    }
+    if given.last != after {
+        return Ok(ControlReply::Outdated);
     }
     let incarnation = given.last + 1;
     if RaftId::new(node, incarnation).is_none() {
@@ -103,32 +112,27 @@ fn enrol(changes: &mut Changes<'_>, node: NodeId, nonce: u64) -> Result<ControlR
     Ok(ControlReply::Enrolled { incarnation })
 }
 
-/// What was last seen of a drive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct SeenDrive {
-    incarnation: u32,
-    run: u64,
-    /// It came back old once. Each opening raises its incarnation, so that the number alone would in time be right again.
-    stale: bool,
+fn drive_key(drive: DriveId) -> Vec<u8> {
+    [&[DRIVES], &drive.get().to_be_bytes()[..]].concat()
 }
 
 fn admit_drive(
     changes: &mut Changes<'_>,
     drive: DriveId,
-    incarnation: u32,
-    run: u64,
+    present: SeenDrive,
+    after: Option<SeenDrive>,
 ) -> Result<ControlReply, MachineError> {
-    let key = [&[DRIVES], &drive.get().to_be_bytes()[..]].concat();
-    let present = SeenDrive { incarnation, run, stale: false };
-    match changes.record::<SeenDrive>("drive", &key)? {
+    let key = drive_key(drive);
+    let seen = changes.record::<SeenDrive>("drive", &key)?;
+    match seen {
+        Some(seen) if seen == present => {}
+        Some(seen) if seen.stale => return Ok(ControlReply::DriveStale { seen: seen.incarnation }),
+        _ if seen != after => return Ok(ControlReply::Outdated),
         None if drives_are_full(changes)? => return Ok(ControlReply::Full),
         None => changes.put(key, &present),
-        Some(seen) if seen == present => {}
-        Some(seen) if !seen.stale && incarnation > seen.incarnation => changes.put(key, &present),
+        Some(seen) if present.incarnation > seen.incarnation => changes.put(key, &present),
         Some(seen) => {
-            if !seen.stale {
-                changes.put(key, &SeenDrive { stale: true, ..seen });
-            }
+            changes.put(key, &SeenDrive { stale: true, ..seen });
             return Ok(ControlReply::DriveStale { seen: seen.incarnation });
         }
     }
@@ -145,6 +149,7 @@ pub(crate) fn query(view: &impl View, query: &ControlQuery) -> Result<ControlAns
         ControlQuery::Bucket(name) => ControlAnswer::Bucket(by_name(view, name)?),
         ControlQuery::Buckets => ControlAnswer::Buckets(all(view)?),
         ControlQuery::Enrolments => ControlAnswer::Enrolments(enrolments(view)?),
+        ControlQuery::Drive(drive) => ControlAnswer::Drive(view.record("drive", &drive_key(*drive))?),
     })
 }
 
@@ -215,9 +220,9 @@ pub(crate) fn apply(
             BucketState::Making | BucketState::Removing => Some(next_round(record, BucketState::Making)),
             BucketState::Open => None,
         }),
-        ControlCommand::Enrol { node, nonce } => enrol(changes, node, nonce),
-        ControlCommand::AdmitDrive { drive, incarnation, run } => {
-            admit_drive(changes, drive, incarnation, run)
+        ControlCommand::Enrol { node, nonce, after } => enrol(changes, node, nonce, after),
+        ControlCommand::AdmitDrive { drive, incarnation, run, after } => {
+            admit_drive(changes, drive, SeenDrive { incarnation, run, stale: false }, after)
         }
         ControlCommand::RemoveBucket { bucket, round } => {
             let Some(record) = by_id(changes, bucket)? else { return Ok(ControlReply::NoSuchBucket) };

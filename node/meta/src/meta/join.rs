@@ -35,7 +35,7 @@ use super::life::Life;
 use super::start::described_groups;
 use super::{Meta, MetaError};
 use crate::client::{ClientAnswer, ClientRequest, JoinAnswer, JoinAsk, Operation};
-use crate::control::{ControlCommand, ControlReply};
+use crate::control::{ControlAnswer, ControlCommand, ControlQuery, ControlReply};
 use crate::limits::{JOIN_ALARM_AFTER, JOIN_PATIENCE, JOIN_PAUSE_MAX, JOIN_PAUSE_MIN, PROMISES_MAX};
 use crate::network::{decode_body, encode_body, opaque};
 use crate::standing::Standing;
@@ -153,11 +153,16 @@ impl Meta {
         if let Some(founding) = founded(&answers) {
             return self.heard(life, before, founding).await;
         }
-        if answers.iter().any(|answer| *answer != Some(JoinAnswer::Promised)) {
+        let mut standing = life.standing.lock().await;
+        if *standing != before {
             return Ok(());
         }
-        let mut standing = life.standing.lock().await;
-        if *standing == before {
+        if answers.contains(&Some(JoinAnswer::Refused)) {
+            // It heard what an earlier life of this node asked after what this one did, and takes none of both back. A new founding is later than any.
+            let promised = Standing::Promised { nonces: vec![self.env.rng.u64()] };
+            promised.save(&*life.lease, &life.syncer).await?;
+            *standing = Some(promised);
+        } else if answers.iter().all(|answer| *answer == Some(JoinAnswer::Promised)) {
             let member = Standing::Member { incarnation: 0, founding: nonce };
             member.save(&*life.lease, &life.syncer).await?;
             *standing = Some(member);
@@ -193,8 +198,14 @@ impl Meta {
 
     async fn enrol(&self, life: &Life, founding: u64) -> Result<(), SyncError> {
         let deadline = Deadline::after(self.env.clock.now(), JOIN_PATIENCE);
+        let Ok(ControlAnswer::Enrolments(given)) =
+            self.control_query(ControlQuery::Enrolments, deadline).await
+        else {
+            return Ok(());
+        };
+        let after = given.get(&self.config.node).copied().unwrap_or(0);
         // Not a stored nonce: an older copy of a store that was about to enrol would get the incarnation that was used since.
-        let command = ControlCommand::Enrol { node: self.config.node, nonce: life.run };
+        let command = ControlCommand::Enrol { node: self.config.node, nonce: life.run, after };
         match self.control(command, deadline).await {
             Ok(ControlReply::Enrolled { incarnation }) => {
                 let mut standing = life.standing.lock().await;
@@ -203,6 +214,8 @@ impl Meta {
                 *standing = Some(member);
                 tracing::warn!(incarnation, "this node's state is new: it joins its groups as another voter");
             }
+            // Given to an earlier life in the meantime; the next try knows.
+            Ok(ControlReply::Outdated) => {}
             Ok(other) => self.alarms.raise(&format!("this node is given no new Raft id: {other:?}")),
             Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "not enrolled yet"),
         }
@@ -284,11 +297,14 @@ impl Meta {
                 if nonces.last() == Some(&nonce) {
                     return JoinAnswer::Promised;
                 }
-                // One that was taken back, or too many.
-                if nonces.contains(&nonce) || nonces.len() == PROMISES_MAX {
+                // One that was taken back.
+                if nonces.contains(&nonce) {
                     return JoinAnswer::Refused;
                 }
                 nonces.push(nonce);
+                // Of a founding that it forgot to have promised it hears as one that was not there: it enrols.
+                let excess = nonces.len().saturating_sub(PROMISES_MAX);
+                nonces.drain(..excess);
                 let promised = Standing::Promised { nonces };
                 if promised.save(&*life.lease, &life.syncer).await.is_err() {
                     return JoinAnswer::Refused;

@@ -193,6 +193,7 @@ impl Meta {
             | ControlReply::NoSuchBucket
             | ControlReply::Enrolled { .. }
             | ControlReply::DriveStale { .. }
+            | ControlReply::Outdated
             | ControlReply::Full => Ok(()),
         }
     }

@@ -30,7 +30,7 @@ impl Control {
     fn names(&self) -> Vec<String> {
         match query(&Changes::new(&self.kv, b"p".to_vec()), &ControlQuery::Buckets).unwrap() {
             ControlAnswer::Buckets(records) => records.into_iter().map(|r| r.name.to_string()).collect(),
-            ControlAnswer::Bucket(_) | ControlAnswer::Enrolments(_) => unreachable!(),
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -94,13 +94,6 @@ fn buckets_are_bounded_and_listed_by_name() {
 #[test]
 fn an_incarnation_is_given_once_for_each_nonce_and_never_twice() {
     let control = Control::new();
-    let enrol = |node, nonce| match control.apply(ControlCommand::Enrol { node: NodeId::new(node), nonce }) {
-        ControlReply::Enrolled { incarnation } => incarnation,
-        other => panic!("{other:?}"),
-    };
-    assert_eq!((enrol(1, 11), enrol(1, 11)), (1, 1));
-    assert_eq!((enrol(2, 11), enrol(1, 12)), (1, 2));
-    assert_eq!(enrol(1, 11), 1, "late and again: what it got before");
     let enrolments =
         |control: &Control| match query(&Changes::new(&control.kv, b"p".to_vec()), &ControlQuery::Enrolments)
             .unwrap()
@@ -108,6 +101,23 @@ fn an_incarnation_is_given_once_for_each_nonce_and_never_twice() {
             ControlAnswer::Enrolments(found) => found,
             other => panic!("{other:?}"),
         };
+    let enrol_after =
+        |node, nonce, after| control.apply(ControlCommand::Enrol { node: NodeId::new(node), nonce, after });
+    let enrol = |node, nonce| {
+        let after = enrolments(&control).get(&NodeId::new(node)).copied().unwrap_or(0);
+        match enrol_after(node, nonce, after) {
+            ControlReply::Enrolled { incarnation } => incarnation,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((enrol(1, 11), enrol(1, 11)), (1, 1));
+    assert_eq!((enrol(2, 11), enrol(1, 12)), (1, 2));
+    assert_eq!(enrol(1, 11), 1, "late and again: what it got before");
+    assert_eq!(
+        enrol_after(1, 10, 0),
+        ControlReply::Outdated,
+        "of an earlier life, and late for the first time"
+    );
     assert_eq!(enrolments(&control), [(NodeId::new(1), 2), (NodeId::new(2), 1)].into());
     let given: std::collections::BTreeSet<u32> = (100..200).map(|nonce| enrol(3, nonce)).collect();
     assert_eq!(given.len(), 100);
@@ -115,25 +125,38 @@ fn an_incarnation_is_given_once_for_each_nonce_and_never_twice() {
     for node in 4..=strongroom_types::limits::NODES_MAX as u64 {
         enrol(node, 1);
     }
-    assert_eq!(control.apply(ControlCommand::Enrol { node: NodeId::new(999), nonce: 1 }), ControlReply::Full);
+    assert_eq!(enrol_after(999, 1, 0), ControlReply::Full);
     assert_eq!(enrol(3, 500), 101, "who is known goes on");
-    let beyond = ControlCommand::Enrol { node: NodeId::new(1 << 40), nonce: 1 };
-    assert_eq!(control.apply(beyond), ControlReply::Full);
+    assert_eq!(enrol_after(1 << 40, 1, 0), ControlReply::Full);
 }
 
 #[test]
 fn a_drive_that_comes_back_old_is_refused_for_good() {
     let control = Control::new();
-    let admit = |incarnation, run| {
-        control.apply(ControlCommand::AdmitDrive { drive: DriveId::new(7), incarnation, run })
+    let seen = |drive| match query(&Changes::new(&control.kv, b"p".to_vec()), &ControlQuery::Drive(drive))
+        .unwrap()
+    {
+        ControlAnswer::Drive(seen) => seen,
+        other => panic!("{other:?}"),
     };
+    let drive = DriveId::new(7);
+    let admit_after = |incarnation, run, after| {
+        control.apply(ControlCommand::AdmitDrive { drive, incarnation, run, after })
+    };
+    let admit = |incarnation, run| admit_after(incarnation, run, seen(drive));
     assert_eq!(admit(5, 1), ControlReply::Done, "a new one, whatever it went through before");
+    let first = seen(drive);
     assert_eq!(admit(5, 1), ControlReply::Done, "asked again");
     assert_eq!(admit(6, 1), ControlReply::Done, "raised in between");
     assert_eq!(admit(7, 2), ControlReply::Done, "opened again");
+    // What the run before asked comes late.
+    assert_eq!(admit_after(6, 1, first), ControlReply::Outdated);
+    assert_eq!(admit_after(5, 1, None), ControlReply::Outdated);
+    assert_eq!(admit(7, 2), ControlReply::Done, "the drive that is there is as good as before");
     // An image from the time of incarnation 6, opened: raised to 7, by another run.
     assert_eq!(admit(7, 3), ControlReply::DriveStale { seen: 7 });
     assert_eq!(admit(8, 4), ControlReply::DriveStale { seen: 7 }, "overtaking does not help");
-    let other = ControlCommand::AdmitDrive { drive: DriveId::new(8), incarnation: 1, run: 4 };
-    assert_eq!(control.apply(other), ControlReply::Done);
+    let other = DriveId::new(8);
+    let command = ControlCommand::AdmitDrive { drive: other, incarnation: 1, run: 4, after: None };
+    assert_eq!(control.apply(command), ControlReply::Done);
 }
