@@ -13,9 +13,9 @@
 //! A job that finds its work done is flushed for all the same before it is answered: who did it may have been told of a failure.
 
 use super::fragment::Fragment;
+use super::job::{Job, Reply, answer};
 use super::media::{self, Write};
 use super::open::{self, Found, Raised};
-use super::standing::Ask;
 use super::state::key_of;
 use super::{Shared, append, mark, slice};
 use crate::limits::{DRIVE_BATCH_JOBS_MAX, DRIVE_BATCH_LEN_BYTES_MAX, DRIVE_EARLY_ROWS_MAX};
@@ -29,103 +29,17 @@ use std::time::Duration;
 use strongroom_core::mutants::Mutant;
 use strongroom_env::Env;
 use strongroom_format::checksum::FragmentKey;
-use strongroom_format::wire::message::{Append, FinishFragment, Free, Refusal, Seal, Settle, WriteFragment};
+use strongroom_format::wire::message::{Append, Refusal};
 use strongroom_io::{Class, DeviceError, Operation};
 use strongroom_types::limits::ROWS_IN_FLIGHT_MAX;
 use strongroom_types::{Instant, RowSequence};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Writes of a batch in flight at once: a quarter of what a device takes, so that reads keep their places.
 const WRITES_IN_FLIGHT_MAX: usize = strongroom_io::limits::OPERATIONS_PER_DEVICE_MAX / 4;
 /// How long a row waits for the one it overtook: long against any reordering, short against the patience of who seals. Without it,
 /// rows whose predecessor was lost would hold places here, and with them requests of their peer, until a restart.
 const EARLY_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Where the answer to a job goes.
-pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
-
-/// One change, and who waits for it.
-pub(super) enum Job {
-    /// A row.
-    Append {
-        /// Which.
-        append: Append,
-        /// Its payload.
-        payload: Bytes,
-        /// Told once it is durable.
-        reply: Reply<()>,
-    },
-    /// A fence.
-    Seal {
-        /// Which.
-        seal: Seal,
-        /// Told once the mark is durable.
-        reply: Reply<()>,
-    },
-    /// The agreed length.
-    Settle {
-        /// Which.
-        settle: Settle,
-        /// Told once the mark is durable.
-        reply: Reply<()>,
-    },
-    /// A piece of a cold fragment.
-    Piece {
-        /// Which.
-        write: WriteFragment,
-        /// Its bytes.
-        payload: Bytes,
-        /// Told once it is written, not flushed.
-        reply: Reply<()>,
-    },
-    /// The end of a cold fragment.
-    Finish {
-        /// Which.
-        finish: FinishFragment,
-        /// Told once all of it is durable.
-        reply: Reply<u32>,
-    },
-    /// A fragment to give back.
-    Free {
-        /// Which.
-        free: Free,
-        /// Told once it is gone.
-        reply: Reply<()>,
-    },
-    /// Another incarnation.
-    Raise {
-        /// What the superblocks say.
-        found: Box<Found>,
-        /// The one to write.
-        incarnation: u32,
-        /// Told what came of it.
-        reply: Reply<Raised>,
-    },
-}
-
-impl Job {
-    fn ask(&self) -> Ask {
-        match self {
-            Self::Append { .. } | Self::Piece { .. } | Self::Finish { .. } => Ask::Write,
-            Self::Seal { .. } => Ask::Fence,
-            Self::Settle { .. } => Ask::Settle,
-            Self::Free { .. } => Ask::Free,
-            Self::Raise { .. } => Ask::Raise,
-        }
-    }
-
-    fn refuse(self, refusal: Refusal) {
-        match self {
-            Self::Append { reply, .. }
-            | Self::Seal { reply, .. }
-            | Self::Settle { reply, .. }
-            | Self::Piece { reply, .. }
-            | Self::Free { reply, .. } => answer(reply, Err(refusal)),
-            Self::Finish { reply, .. } => answer(reply, Err(refusal)),
-            Self::Raise { reply, .. } => answer(reply, Err(refusal)),
-        }
-    }
-}
 
 /// What is left to do of a job once its writes are through.
 enum Rest {
@@ -144,6 +58,7 @@ struct Planned {
     writes: std::ops::Range<usize>,
 }
 
+/// The only thing of its batch.
 struct Raise {
     found: Box<Found>,
     incarnation: u32,
@@ -152,7 +67,6 @@ struct Raise {
 
 #[derive(Default)]
 struct Batch {
-    /// Then it has nothing else.
     raise: Option<Raise>,
     first: Vec<Write>,
     /// Of the last job: written after the first phase was flushed; flushed again.
@@ -522,9 +436,4 @@ fn push_or_refuse(
         Ok(writes) => batch.push(rest(reply), writes),
         Err(refusal) => answer(reply, Err(refusal)),
     }
-}
-
-/// Whoever asked may have gone; the change stands all the same.
-fn answer<T>(reply: Reply<T>, result: Result<T, Refusal>) {
-    let _ = reply.send(result);
 }

@@ -11,23 +11,25 @@
 //! superblock's incarnation is raised and the device flushed: a run of before that was killed may have left its writes in the device's cache, and
 //! what is found is told as durable.
 //!
-//! **Invariants** An answer that says durable is sent after the flush that makes it so. An extent is free only if its header said so,
-//! whole. A fragment that was found at start takes no more rows (its last run ended without a word about what was in flight).
+//! **Invariants** An answer that says durable is sent after the flush that makes it so. Once the lane runs, nothing else writes or flushes. An extent
+//! is free only if its header said so, whole. A fragment that was found at start takes no more rows (its last run ended without a word about what was in flight).
 
 pub mod standing;
 pub mod extents;
 pub mod fragment;
 pub mod state;
 mod media;
+pub mod read;
+pub mod open;
+mod job;
 pub mod append;
 pub mod mark;
 pub mod slice;
 pub mod lane;
-pub mod read;
-pub mod open;
 mod scan;
 
-use self::lane::{Job, Lane};
+use self::job::Job;
+use self::lane::Lane;
 use self::standing::Standing;
 use self::state::State;
 use bytes::Bytes;
