@@ -2,20 +2,21 @@
 //!
 //! | invariant of the design | looked at by | when | not seen |
 //! |---|---|---|---|
-//! | I1 a 200 is durable and applied | [`durable`]: every live locator from the media; [`linear`]: every acknowledged version is read by every node | after the faults, when settled, at the end | the very moment of the 200: kills and power cuts at any moment, and looking afterwards, stand for it |
-//! | I2 a locator is in one version, needles do not overlap | [`layout`] | when settled | versions that were replaced before |
-//! | I3 prefixes, epochs, marks | [`watch`]: what a holder has only grows, its epoch and mark stay; [`layout`]: holders have the sealed image | five times a second; when settled | rows as such; what comes and goes between two looks |
+//! | I1 a 200 is durable and applied | [`durable`]: every locator of a kept version from the media, also of deleted keys, in half of the runs after power failed everywhere; [`linear`]: every acknowledged version is read by every node | after the faults, when settled, at the end | the very moment of the 200: kills and power cuts at any moment, and looking afterwards, stand for it |
+//! | I2 a locator is in one version, needles do not overlap | [`layout`] | when settled | versions that are kept no more |
+//! | I3 prefixes, epochs, marks | [`watch`]: what a holder has only grows, within a life its epoch and mark stay, and over lives once the seal counts it; [`layout`]: holders have the sealed image | five times a second; when settled | rows as such; what comes and goes between two looks |
 //! | I4 nothing new into a slab whose writer is done or fenced | [`layout`]: no locator ends beyond the sealed length; [`durable`] | when settled | a locator that was committed late and replaced before the end |
-//! | I5 a slab dies only if nothing points to it | [`layout`]: no version points into a dead slab | when settled | the past |
+//! | I5 a slab dies only if nothing points to it | [`layout`]: no version points into a dead slab; [`versions`]: every version that was acknowledged with its id is read | when settled; at the end | the past |
 //! | I6 a fragment is freed after the superseding record | [`watch`]: the table does not name what is gone, asked when it goes; [`durable`] | at every free | where nobody can be asked in time |
 //! | I7 ids are never used again | [`ids`], [`versions`] | at every look at tables | ids that came and went; Raft's, until they can be seen ([`ids::Ids::note_raft`]) |
 //! | I8 error is not absent, corrupt is not missing | the probe (`system::Door::probe`); [`linear`]: nothing acknowledged is ever said to be missing | when a drive's weather changes; at each answer | other answers of drives |
 //! | I9 bytes are checked before they are returned | [`check_history`]: every byte that clients get was written by someone; [`durable`] against locators | at each answer; after the faults, when settled | which checksum it was |
 //! | I10 fragments on distinct nodes, zones by profile | [`layout`]: distinct drives, and any zone may go; two on one node are counted | when settled | whether there were nodes enough when they were laid out |
 //! | I11 the ack rule of a slab never changes | [`layout`]: layouts survive any zone; [`durable`]: so do the bytes | after the faults, when settled | |
-//! | I12 queues are bounded | [`watch`]: tasks; the network says Busy at production's bounds | five times a second | the lengths of queues inside the node |
-//! | I13 background work ends | `run::settle` | after the faults | how fast, within the bound |
+//! | I12 queues are bounded | [`watch`]: tasks; the network says Busy at production's bounds | five times a second; at rest | the lengths of queues inside the node |
+//! | I13 background work ends | `run::settle`; [`layout`]: nothing changes after it, drives that were not harmed are in use, and silent holders that have all rows are counted | after the faults; when settled | how fast, within the bound |
 
+pub mod harm;
 pub mod linear;
 pub mod versions;
 pub mod content;
@@ -39,7 +40,7 @@ pub struct Violation {
 /// Checks what clients saw: no byte that nobody wrote, each key linearizable, and versions by their ids.
 ///
 /// Since the run reads every key through every node after the faults, this is also the check that every acknowledged version
-/// is readable byte for byte, as far as it is still the current one, and that nothing that was replaced or removed comes back. Not
+/// is readable byte for byte, as the current one or by its id, and that nothing that was replaced or removed comes back. Not
 /// checked: metadata of objects, answers of operations that were refused, and whether an error was justified.
 pub fn check_history(history: &History) -> Vec<Violation> {
     let mut seen = history.seen();

@@ -106,6 +106,8 @@ pub struct Event {
     pub invoked: u64,
     /// When the answer came; `None` where it is not known whether and when it took effect.
     pub returned: Option<u64>,
+    /// Where there was no answer: from when on it can take effect no more, if it has not; `None` where it always may.
+    pub over: Option<u64>,
     /// What it says.
     pub effect: Effect,
 }
@@ -114,7 +116,10 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.returned {
             Some(returned) => write!(f, "@{}..{returned} {}", self.invoked, self.effect),
-            None => write!(f, "@{}.. may have {}", self.invoked, self.effect),
+            None => {
+                let over = self.over.map_or(String::new(), |over| over.to_string());
+                write!(f, "@{}..{over} may have {}", self.invoked, self.effect)
+            }
         }
     }
 }
@@ -213,6 +218,22 @@ impl History {
         state.stored.get(key).filter(|all| !all.is_empty()).map(|all| *draws.pick(all))
     }
 
+    /// Every version that was acknowledged with its id, with its key.
+    pub fn stored(&self) -> Vec<(String, VersionId, Value)> {
+        let state = self.lock();
+        let all = state.stored.iter().flat_map(|(key, all)| all.iter().map(move |one| (key, one)));
+        all.map(|(key, (version, value))| (key.clone(), *version, *value)).collect()
+    }
+
+    /// Whoever worked on an operation without an answer has given up: what has not taken effect by now never will.
+    pub fn give_up(&self) {
+        let mut state = self.lock();
+        state.time += 1;
+        let now = state.time;
+        let unknown = state.seen.events.values_mut().flatten().filter(|event| event.returned.is_none());
+        unknown.for_each(|event| event.over = event.over.or(Some(now)));
+    }
+
     /// An operation begins.
     pub fn invoke(&self, trace: &Trace, client: &str, operation: Operation) -> Invoked {
         let mut state = self.lock();
@@ -273,7 +294,12 @@ impl State {
             }
             _ => {}
         }
-        self.seen.events.entry(key.to_owned()).or_default().push(Event { invoked, returned, effect });
+        self.seen.events.entry(key.to_owned()).or_default().push(Event {
+            invoked,
+            returned,
+            over: None,
+            effect,
+        });
     }
 
     /// The value that something was described as; `Err` in words where nobody ever tried to write it.

@@ -1,14 +1,19 @@
 //! Looks at the cluster from inside, while a run goes on and when it is quiet, and has the checkers judge what it sees.
 
+use super::checkers::harm::Harm;
 use super::checkers::ids::Ids;
 use super::checkers::layout::Facts;
-use super::checkers::watch::{Harm, Watch};
+use super::checkers::watch::{Glimpse, Looked, Watch};
 use super::checkers::{Violation, durable, layout, space};
+use super::faults::Event;
+use super::limits::TASKS_AT_REST_MAX;
 use super::report::Found;
+use super::run::RECOVERY;
 use super::workload::Cluster;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use strongroom_types::{DriveId, Generation, NodeId, SlabId};
 use tokio::time::Instant;
 
 /// Between two looks at all nodes.
@@ -16,13 +21,62 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a node may take to give what is asked of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
+/// Looks at a cluster that has settled, until no slab's record changes between the beginning of one and its end: one without rows may still be
+/// killed, and where drives are small a conversion may succeed that had no room before.
+const LOOKS_WHEN_SETTLED_MAX: usize = 5;
 
 /// What is seen of a run.
 pub struct Inspection {
     cluster: Cluster,
     watch: Mutex<Watch>,
     ids: Mutex<Ids>,
+    marks: Mutex<Marks>,
     checked: Mutex<BTreeMap<String, u64>>,
+}
+
+/// What is known of drives and of what was done to them.
+#[derive(Default)]
+struct Marks {
+    /// Where each drive is.
+    places: BTreeMap<DriveId, (NodeId, usize)>,
+    /// Drives of which it is known that they were harmed.
+    harmed: BTreeSet<(NodeId, usize)>,
+    /// Every layout that some drive ever had a fragment of.
+    layouts: BTreeSet<(SlabId, Generation)>,
+    /// Nodes whose process stood still: until all is at rest requests may be waiting.
+    paused: BTreeSet<NodeId>,
+    /// Those layouts that were there when the faults ended.
+    before: Option<BTreeSet<(SlabId, Generation)>>,
+}
+
+impl Marks {
+    fn look(&mut self, node: NodeId, glimpse: &Glimpse) {
+        self.places.extend(glimpse.drives.iter().map(|(index, drive)| (*drive, (node, *index))));
+        let layouts = glimpse.fragments.iter().map(|report| (report.address.slab, report.address.generation));
+        self.layouts.extend(layouts);
+    }
+
+    /// The harm, where `nodes` are those that had any: of one of which no harmed drive is known all count.
+    fn harm(&self, nodes: &BTreeSet<NodeId>) -> Harm {
+        let is_vague = |node: &NodeId| nodes.contains(node) && !self.harmed.iter().any(|(of, _)| of == node);
+        let is_harmed = |place: &&(NodeId, usize)| self.harmed.contains(place) || is_vague(&place.0);
+        let places: BTreeSet<_> =
+            self.places.values().filter(is_harmed).chain(&self.harmed).copied().collect();
+        let drives = self.places.iter().filter(|(_, place)| places.contains(place));
+        Harm { drives: drives.map(|(drive, _)| *drive).collect(), places, before: self.before.clone() }
+    }
+}
+
+/// The drive that an event harms.
+fn harmed_by(event: &Event) -> Option<(NodeId, usize)> {
+    event.harms()?;
+    match event {
+        Event::DriveWeather(node, drive, _)
+        | Event::Erase(node, drive)
+        | Event::Revert(node, drive)
+        | Event::Rot(node, drive, ..) => Some((*node, *drive)),
+        _ => None,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -36,6 +90,7 @@ impl Inspection {
             cluster: cluster.clone(),
             watch: Mutex::default(),
             ids: Mutex::default(),
+            marks: Mutex::default(),
             checked: Mutex::default(),
         });
         let looking = Arc::clone(&inspection);
@@ -50,13 +105,37 @@ impl Inspection {
         inspection
     }
 
+    /// Is told what happens.
+    pub fn note(&self, event: &Event) {
+        let mut marks = lock(&self.marks);
+        marks.harmed.extend(harmed_by(event));
+        if let Event::Pause(node) = event {
+            marks.paused.insert(*node);
+        }
+    }
+
+    /// Nothing is harmed from now on.
+    pub fn faults_end(&self) {
+        let mut marks = lock(&self.marks);
+        for (node, _, glimpse) in self.cluster.glimpses() {
+            marks.look(node, &glimpse);
+        }
+        marks.before = Some(marks.layouts.clone());
+    }
+
     async fn look(&self) {
         let world = self.cluster.world();
         let (harmed, state_harmed) = (self.cluster.harmed(), self.cluster.state_harmed());
         let mut all_gone = Vec::new();
         for (node, life, glimpse) in self.cluster.glimpses() {
-            let harm = Harm { media: harmed.contains(&node), state: state_harmed.contains(&node) };
-            let (told, gone) = lock(&self.watch).look(node, life, world.task_count(node), harm, &glimpse);
+            let (harm, paused) = {
+                let mut marks = lock(&self.marks);
+                marks.look(node, &glimpse);
+                (marks.harm(&harmed), marks.paused.contains(&node))
+            };
+            let (tasks, state_harmed) = (world.task_count(node), state_harmed.contains(&node));
+            let looked = Looked { node, life, tasks, paused, state_harmed };
+            let (told, gone) = lock(&self.watch).look(looked, &harm, &glimpse);
             for (subsystem, words) in told {
                 world.trace().line(format_args!("{subsystem} {words}"));
             }
@@ -77,14 +156,15 @@ impl Inspection {
         }
     }
 
-    fn count(&self, what: &str, count: u64) {
+    /// Counts what was gone through.
+    pub fn count(&self, what: &str, count: u64) {
         *lock(&self.checked).entry(what.to_owned()).or_default() += count;
     }
 
     /// Everything of a cluster whose faults are over; `None` where the system has no slabs.
     async fn gather(&self) -> Result<Option<Facts>, Found> {
         let mut last = "nobody answers".to_owned();
-        let until = Instant::now() + 6 * PATIENCE;
+        let until = Instant::now() + RECOVERY;
         while Instant::now() < until {
             match self.cluster.ask_any(PATIENCE, |door| door.facts()).await {
                 Some(Ok(None)) => return Ok(None),
@@ -95,7 +175,8 @@ impl Inspection {
                     if let Some(table) = table {
                         let differs = |slab: &&_| table.get(*slab) != facts.slabs.get(*slab);
                         facts.unsteady = facts.slabs.keys().filter(differs).copied().collect();
-                        facts.harmed = self.cluster.harmed();
+                        facts.harm = lock(&self.marks).harm(&self.cluster.harmed());
+                        facts.salt = self.cluster.world().draws("durable").u64();
                         lock(&self.ids).look(&facts);
                         return Ok(Some(facts));
                     }
@@ -119,20 +200,41 @@ impl Inspection {
 
     /// Whether slab tables, namespace, drives and space agree, once nothing is under way.
     pub async fn when_settled(&self) -> Vec<Found> {
-        let facts = match self.gather().await {
-            Ok(Some(facts)) => facts,
-            Ok(None) => return Vec::new(),
-            Err(found) => return vec![found],
+        lock(&self.marks).paused.clear();
+        let world = self.cluster.world();
+        let tasks: BTreeMap<NodeId, usize> =
+            world.nodes().into_iter().map(|(node, _)| (node, world.task_count(node))).collect();
+        let mut looks = 0;
+        let facts = loop {
+            looks += 1;
+            match self.gather().await {
+                Ok(Some(facts)) if facts.unsteady.is_empty() || looks == LOOKS_WHEN_SETTLED_MAX => {
+                    break facts;
+                }
+                Ok(Some(_)) => self.count("looks at a settled cluster in which a slab changed", 1),
+                Ok(None) => return Vec::new(),
+                Err(found) => return vec![found],
+            }
         };
         let mut found: Vec<Found> = layout::check(&facts).into_iter().map(Found::from).collect();
         self.verdict("layout", facts.slabs.len() as u64, "slabs", found.len());
+        let most = tasks.values().max().copied().unwrap_or(0);
+        self.verdict("tasks", most as u64, "of a node at rest", usize::from(most > TASKS_AT_REST_MAX));
+        if most > TASKS_AT_REST_MAX {
+            found.push(Found {
+                rule: "I12: tasks are bounded".to_owned(),
+                what: format!("at rest: {tasks:?}"),
+            });
+        }
         self.count("slabs with two fragments on a node", layout::doubled(&facts) as u64);
         let (tally, violations) = space::check(&facts);
-        self.count("drives accounted", facts.drives.len() as u64);
+        self.count("drives accounted", tally.drives);
+        self.count("drives that were harmed, not accounted", facts.drives.len() as u64 - tally.drives);
+        self.count("versions of deleted keys", facts.deleted_versions);
         self.count("bytes allocated", tally.allocated);
         self.count("bytes of images", tally.images);
         self.count("bytes alive", tally.alive);
-        self.verdict("space", facts.drives.len() as u64, "drives", violations.len());
+        self.verdict("space", tally.drives, "drives", violations.len());
         found.extend(violations.into_iter().map(Found::from));
         found.extend(self.judge_durable("when settled", &facts));
         found
@@ -144,7 +246,8 @@ impl Inspection {
         self.count("fragments read", tally.fragments);
         self.count("bytes read", tally.bytes);
         self.count("cold slabs decoded", tally.decoded);
-        self.count("slabs unsteady", facts.unsteady.len() as u64);
+        self.count(&format!("slabs judged by their bytes, {when}"), tally.slabs);
+        self.count(&format!("slabs unsteady, {when}"), facts.unsteady.len() as u64);
         for (margin, count) in &tally.margins {
             self.count(&format!("locators that survive {margin}, {when}"), *count);
         }
@@ -159,10 +262,49 @@ impl Inspection {
 
     /// What was found on the way, and what was gone through.
     pub fn end(&self) -> (Vec<Found>, BTreeMap<String, u64>) {
+        let tasks_most = lock(&self.watch).tasks_most();
+        self.cluster.world().trace().line(format_args!("check tasks: at most {tasks_most} of a node"));
         let (looks, mut violations) = lock(&self.watch).result();
         self.count("looks at nodes", looks);
         violations.extend(lock(&self.ids).result());
         let found: Vec<Found> = violations.into_iter().map(|violation: Violation| violation.into()).collect();
         (found, std::mem::take(&mut *lock(&self.checked)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, Glimpse, Marks, harmed_by};
+    use crate::sim::drives::DriveWeather;
+    use std::collections::BTreeSet;
+    use strongroom_types::{DriveId, NodeId};
+
+    #[test]
+    fn harm_is_of_the_drives_that_events_name() {
+        let node = NodeId::new(1);
+        let sick = DriveWeather { read_error: 1, ..DriveWeather::FAIR };
+        assert_eq!(harmed_by(&Event::DriveWeather(node, 1, sick)), Some((node, 1)));
+        assert_eq!(harmed_by(&Event::DriveWeather(node, 1, DriveWeather::FAIR)), None);
+        assert_eq!(harmed_by(&Event::Erase(node, 0)), Some((node, 0)));
+        assert_eq!(harmed_by(&Event::EraseState(node)), None);
+
+        let mut marks = Marks::default();
+        let drives = |ids: [u128; 2]| Glimpse {
+            drives: (0..).zip(ids.map(DriveId::new)).collect(),
+            ..Glimpse::default()
+        };
+        marks.look(node, &drives([10, 11]));
+        marks.look(NodeId::new(2), &drives([20, 21]));
+        let harmed = |marks: &Marks, nodes: &[u64]| {
+            let nodes: BTreeSet<NodeId> = nodes.iter().copied().map(NodeId::new).collect();
+            marks.harm(&nodes).drives.into_iter().map(DriveId::get).collect::<Vec<_>>()
+        };
+        assert_eq!(harmed(&marks, &[]), [0; 0]);
+        assert_eq!(harmed(&marks, &[1]), [10, 11], "nobody said which");
+        marks.harmed.insert((node, 1));
+        assert_eq!(harmed(&marks, &[1]), [11]);
+        // It was replaced: both are in its place.
+        marks.look(node, &drives([10, 12]));
+        assert_eq!(harmed(&marks, &[1, 2]), [11, 12, 20, 21]);
     }
 }

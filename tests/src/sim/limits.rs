@@ -20,6 +20,10 @@ pub const CALLS_PER_PEER_MAX: usize = strongroom_env::limits::CALLS_PER_PEER_MAX
 pub const DIAL_PATIENCE: Duration = strongroom_env::limits::DIAL_PATIENCE;
 /// Requests of one node that wait for another whose process stands still, as many as it may have under way in production.
 pub const REQUESTS_PER_PEER_MAX: usize = strongroom_env::limits::REQUESTS_PER_PEER_MAX;
-/// Tasks of one node at once. A busy one has some hundreds; one that stands still has, besides, a task for each request that its kernel has taken:
-/// so many from each of up to eight peers.
-pub const TASKS_PER_NODE_MAX: usize = 8 * REQUESTS_PER_PEER_MAX;
+/// Tasks of one node at once.
+pub const TASKS_PER_NODE_MAX: usize = 600;
+/// Tasks of one that stands still, or did lately: besides, one for each request that its kernel has taken, so many from each of up to eight peers.
+pub const TASKS_OF_PAUSED_MAX: usize = 8 * REQUESTS_PER_PEER_MAX;
+/// Tasks of one that is at rest.
+pub const TASKS_AT_REST_MAX: usize = 60;
+const _: () = assert!(TASKS_AT_REST_MAX < TASKS_PER_NODE_MAX && TASKS_PER_NODE_MAX < TASKS_OF_PAUSED_MAX);

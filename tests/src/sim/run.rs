@@ -6,12 +6,13 @@ use super::faults::text::Script;
 use super::faults::{self, Event, Schedule, Targets};
 use super::history::History;
 use super::inspection::Inspection;
+use super::operation::{Operation, Outcome};
 use super::report::{Found, Report};
 use super::scenarios::{self, Scenario, Story};
 use super::system::System;
 use super::trace::Sink;
 use super::workload::{Clients, Cluster};
-use super::world::{self, World};
+use super::world::{self, End, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +32,13 @@ const START: Duration = Duration::from_secs(60);
 /// of the caretaker and the late rows of its holders: 2 s), the time before it becomes cold (4 s), its conversion (each attempt some seconds, two
 /// at once), and the grace time before what it replaces is freed (2 s, and two sweeps).
 pub const RECOVERY: Duration = Duration::from_secs(120);
+/// How long one read of a version is waited for.
+const READ_PATIENCE: Duration = Duration::from_secs(15);
+/// How often, in a million, power fails everywhere at the end of the faults, and as often once all is at rest.
+const POWER_FAILS: u32 = 500_000;
+/// How long after the faults an operation may still take effect that its client has given up: a node waits for room, a slab, holders and the group
+/// for 5 or 10 s each; and what it gave to a group that had no leader is decided once it has one, which is so when everything was read.
+const GIVEN_UP: Duration = Duration::from_secs(40);
 /// A run that takes longer than this has stopped making progress.
 const WHOLE: Duration = Duration::from_secs(4 * 3600);
 
@@ -159,7 +167,7 @@ async fn play(
     let inspection = Inspection::begin(&cluster);
     world.trace().line(format_args!("phase safety"));
     let beyond = matches!(plot.scenario.map(|scenario| &scenario.story), Some(Story::Beyond(_)));
-    let mut found = harm(world, &cluster, system, &clients, plot).await;
+    let mut found = harm(world, &inspection, system, &clients, plot).await;
     let faults = cluster.all_found().tried.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
     if !beyond && found.is_empty() {
         found = recover(world, &cluster, &clients, &inspection).await;
@@ -175,7 +183,7 @@ async fn play(
 /// Faults go on. Gives what a story says is wrong.
 async fn harm(
     world: &World,
-    cluster: &Cluster,
+    inspection: &Inspection,
     system: &dyn System,
     clients: &Arc<Clients>,
     plot: Plot,
@@ -192,11 +200,14 @@ async fn harm(
             faults::draw(&mut world.draws("faults"), &targets, span)
         }
     };
-    suffer(cluster, clients, count, schedule, span).await;
+    suffer(inspection, clients, count, schedule, span).await;
     Vec::new()
 }
 
 /// Faults end, and everything must come back. Gives what is wrong.
+///
+/// In half of the runs power fails everywhere as the last of the faults, and in half of them once more when all is at rest, before anything is
+/// looked at: of what was acknowledged, sealed or made cold nothing may have been in a drive's cache alone.
 async fn recover(
     world: &World,
     cluster: &Cluster,
@@ -204,23 +215,53 @@ async fn recover(
     inspection: &Inspection,
 ) -> Vec<Found> {
     world.trace().line(format_args!("phase liveness"));
+    let mut draws = world.draws("recovery");
+    let (fails_first, fails_at_rest) = (draws.chance(POWER_FAILS), draws.chance(POWER_FAILS));
+    inspection.faults_end();
+    if fails_first {
+        power_fails(cluster);
+    }
     cluster.end_faults();
-    let mut found = Vec::new();
     let live = |what: &str, why: String| Found::told(&format!("live: {what}: {why}"));
     if let Err(why) = clients.read_all(RECOVERY).await {
         return vec![live("not everything is readable", why)];
     }
+    // Before anything is written: what is replaced is not looked at any more.
+    let mut found = inspection.after_faults().await;
     if let Err(why) = clients.write_all(RECOVERY).await {
-        return vec![live("not every node takes objects", why)];
+        found.push(live("not every node takes objects", why));
+        return found;
     }
-    found.extend(inspection.after_faults().await);
-    match settle(cluster, world.nodes().len()).await {
+    let all_fair = tokio::time::Instant::now();
+    // From here on what a key has can be told: a later loss is not taken for a removal that nobody knows of.
+    tokio::time::sleep(GIVEN_UP).await;
+    clients.history.give_up();
+    if let Err(why) = clients.read_all(RECOVERY).await {
+        found.push(live("not everything is readable once all is over", why));
+        return found;
+    }
+    let mut settled = settle(cluster, all_fair).await;
+    if fails_at_rest && settled.is_ok() {
+        let failed = tokio::time::Instant::now();
+        power_fails(cluster);
+        world.nodes().iter().for_each(|(node, _)| cluster.boot(*node));
+        if let Err(why) = clients.read_all(RECOVERY).await {
+            found.push(live("not everything is readable after power failed at rest", why));
+            return found;
+        }
+        settled = settle(cluster, failed).await;
+    }
+    match settled {
         Ok(()) => found.extend(inspection.when_settled().await),
         Err(why) => found.push(why),
     }
     // Once more: clean-up must not have changed anything, on any node.
     if let Err(why) = clients.read_all(RECOVERY).await {
         found.push(live("not everything is readable at the end", why));
+    }
+    match read_versions(world, clients, RECOVERY).await {
+        Ok(count) => inspection.count("versions read by their ids at the end", count),
+        Err(why) => found.push(live("not every version is readable at the end", why)),
     }
     let all = cluster.all_found();
     let rule = "I8: error is not absent".to_owned();
@@ -232,8 +273,50 @@ async fn recover(
     found
 }
 
+/// Power fails everywhere: of what was not flushed anything may be gone.
+fn power_fails(cluster: &Cluster) {
+    cluster.world().trace().line(format_args!("fault power fails everywhere"));
+    for (node, _) in cluster.world().nodes() {
+        cluster.kill(node, End::PowerCut);
+    }
+}
+
+/// Reads every version that was acknowledged with its id, each through some node, until each answers: what came is judged with the history. Those of
+/// deleted keys are among them, which nobody reads otherwise.
+///
+/// # Errors
+/// The one that was not answered.
+async fn read_versions(world: &World, clients: &Clients, limit: Duration) -> Result<u64, String> {
+    let until = tokio::time::Instant::now() + limit;
+    let (nodes, stored) = (world.nodes(), clients.history.stored());
+    for ((key, version, value), (node, _)) in stored.iter().zip(nodes.iter().cycle()) {
+        let operation = Operation::GetVersion { key: key.clone(), version: *version, value: *value };
+        loop {
+            let invoked = clients.history.invoke(world.trace(), "reader", operation.clone());
+            let asked = clients.cluster.ask(*node, operation.clone(), READ_PATIENCE, true, Duration::ZERO);
+            let outcome = asked.await;
+            clients.history.complete(world.trace(), "reader", invoked, &outcome);
+            if !matches!(outcome, Outcome::Unknown(_) | Outcome::Refused(_)) {
+                break;
+            }
+            if tokio::time::Instant::now() > until {
+                return Err(format!("{operation} by {node}: {outcome}"));
+            }
+            tokio::time::sleep(READ_PATIENCE / 60).await;
+        }
+    }
+    Ok(stored.len() as u64)
+}
+
 /// Faults and clients go on for the span.
-async fn suffer(cluster: &Cluster, clients: &Arc<Clients>, count: usize, schedule: Schedule, span: Duration) {
+async fn suffer(
+    inspection: &Inspection,
+    clients: &Arc<Clients>,
+    count: usize,
+    schedule: Schedule,
+    span: Duration,
+) {
+    let cluster = &clients.cluster;
     let running: Vec<_> =
         (0..count).map(|number| Arc::clone(clients).one(format!("client-{number}"))).collect();
     let running = futures::future::join_all(running);
@@ -243,6 +326,7 @@ async fn suffer(cluster: &Cluster, clients: &Arc<Clients>, count: usize, schedul
         for (at, event) in schedule.events {
             tokio::time::sleep_until(begin + at).await;
             cluster.world().trace().line(format_args!("fault {event}"));
+            inspection.note(&event);
             cluster.happen(event);
             if matches!(event, Event::DriveWeather(..)) {
                 cluster.probe().await;
@@ -255,13 +339,13 @@ async fn suffer(cluster: &Cluster, clients: &Arc<Clients>, count: usize, schedul
     futures::future::join(running, faults).await;
 }
 
-/// Waits until no node has background work left: each serves, every slab is open and empty, dead, or cold, and nothing superseded is left on
+/// Waits until no node has background work left, `RECOVERY` after `begin` at most: each serves, every slab is open and empty, dead, or cold, and nothing superseded is left on
 /// any drive.
 ///
 /// # Errors
 /// What is left then.
-async fn settle(cluster: &Cluster, nodes: usize) -> Result<(), Found> {
-    let begin = tokio::time::Instant::now();
+async fn settle(cluster: &Cluster, begin: tokio::time::Instant) -> Result<(), Found> {
+    let nodes = cluster.world().nodes().len();
     loop {
         let answers = cluster.ask_each(|door| door.unsettled()).await;
         if answers.len() == nodes && answers.values().all(|left| left.as_ref().is_some_and(Vec::is_empty)) {

@@ -6,23 +6,19 @@ mod facts;
 
 use super::system::{Door, Mutant, NodeParts, Shape, System};
 use anyhow::Context;
-use bytes::Bytes;
 use client::Client;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use strongroom::cluster::Peers;
 use strongroom::config::{Credentials, Member, SlabPolicy};
 use strongroom::drive::{FormatSpec, OpenError};
 use strongroom::node::{Node, NodeParts as RealParts};
-use strongroom_core::limits::DRIVE_FULL_PREFERRED_PERCENT_MAX;
 use strongroom_core::mutants::{Mutant as Fault, MutantSwitch};
 use strongroom_env::Env;
 use strongroom_format::superblock::SuperblockError;
-use strongroom_format::wire::message::{DriveState, Request, Response};
 use strongroom_io::Device;
 use strongroom_meta::Timing;
 use strongroom_types::{ClusterId, DriveId, NodeId, SlabId, SlabRecord, ZoneId};
@@ -33,7 +29,6 @@ const EXTENT_LEN_BYTES: u32 = 256 * 1024;
 const DRIVE_LEN_BYTES: u64 = 96 << 20;
 /// A slab, half of another one, and what is cold of some.
 const DRIVE_LEN_BYTES_CRAMPED: u64 = 16 << 20;
-const PING_PATIENCE: Duration = Duration::from_secs(1);
 const ACCESS_KEY: &str = "AKIDSIMULATED";
 const SECRET_KEY: &str = "simulated-secret";
 
@@ -120,6 +115,14 @@ struct Shared {
     formatting: Mutex<BTreeSet<(NodeId, usize)>>,
     /// Whether a bucket was acknowledged as made: from then on it is there.
     made: [AtomicBool; client::BUCKETS.len()],
+    /// Every key that a client ever named: what a deleted one still has is found by its name alone.
+    keys: Mutex<BTreeSet<String>>,
+}
+
+impl Shared {
+    fn keys(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl System for Strongroom {
@@ -149,9 +152,11 @@ impl System for Strongroom {
 
 async fn start(shared: Arc<Shared>, parts: NodeParts) -> anyhow::Result<Arc<dyn Door>> {
     let NodeParts { env, node, nodes, drives, kv, clock, mutant, .. } = parts;
+    let mut known = Vec::new();
     for (index, device) in drives.iter().enumerate() {
         let drive = DriveId::new(u128::from(env.rng.u64()) << 64 | u128::from(env.rng.u64()));
-        format_if_new(&shared, node, index, device.as_ref(), drive).await?;
+        let id = format_if_new(&shared, node, index, device.as_ref(), drive).await?;
+        known.extend(id.map(|id| (index, id)));
     }
     let real = RealParts {
         env: env.clone(),
@@ -167,8 +172,8 @@ async fn start(shared: Arc<Shared>, parts: NodeParts) -> anyhow::Result<Arc<dyn 
         mutants: switch(mutant)?,
     };
     let running = Node::start(real).await.context("node")?;
-    let client = Client::new(Arc::clone(&running), shared, &env, clock);
-    Ok(Arc::new(Entrance { node: running, client, env, zones: nodes }))
+    let client = Client::new(Arc::clone(&running), Arc::clone(&shared), &env, clock);
+    Ok(Arc::new(Entrance { node: running, client, shared, env, zones: nodes, drives: known }))
 }
 
 /// The address is never used: peers are called through the simulated network.
@@ -192,52 +197,37 @@ fn switch(mutant: Option<&'static str>) -> anyhow::Result<MutantSwitch> {
     }))
 }
 
-/// What an operator does with a new drive, and with one whose formatting was interrupted. One that cannot be read is left to the node.
+/// What an operator does with a new drive, and with one whose formatting was interrupted; gives its id. One that cannot be read is left to the
+/// node.
 async fn format_if_new(
     shared: &Shared,
     node: NodeId,
     index: usize,
     device: &dyn Device,
     drive: DriveId,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<DriveId>> {
     let begun = || shared.formatting.lock().unwrap_or_else(PoisonError::into_inner);
     let interrupted = begun().contains(&(node, index));
-    let blank = matches!(
-        strongroom::drive::inspect(device).await,
-        Err(OpenError::Superblock(SuperblockError::Blank))
-    );
+    let found = strongroom::drive::inspect(device).await;
+    let blank = matches!(found, Err(OpenError::Superblock(SuperblockError::Blank)));
     if !blank && !interrupted {
-        return Ok(());
+        return Ok(found.ok().map(|superblock| superblock.drive));
     }
     begun().insert((node, index));
     let spec = FormatSpec { cluster: CLUSTER, drive, extent_len_bytes: EXTENT_LEN_BYTES, force: interrupted };
     strongroom::drive::format(device, &spec).await.context("formatting a drive")?;
     begun().remove(&(node, index));
-    Ok(())
-}
-
-/// Whether some drive has too little room to be chosen for new fragments.
-async fn some_drive_is_full(env: &Env, nodes: impl Iterator<Item = &NodeId>) -> bool {
-    let peers = Peers::new(env.clone());
-    for node in nodes {
-        let answer = peers.ask(*node, &Request::Ping, Bytes::new(), PING_PATIENCE).await;
-        let Ok((Response::Pong(pong), _)) = answer else { continue };
-        let is_full = |drive: &DriveState| {
-            u64::from(drive.extents_free) * 100
-                < u64::from(drive.extents_total) * u64::from(100 - DRIVE_FULL_PREFERRED_PERCENT_MAX)
-        };
-        if pong.drives.iter().any(is_full) {
-            return true;
-        }
-    }
-    false
+    Ok(Some(drive))
 }
 
 struct Entrance {
     node: Arc<Node>,
     client: Client,
-    env: strongroom_env::Env,
+    shared: Arc<Shared>,
+    env: Env,
     zones: BTreeMap<NodeId, ZoneId>,
+    /// Its drives that could be read when it started.
+    drives: Vec<(usize, DriveId)>,
 }
 
 impl Door for Entrance {
@@ -251,14 +241,8 @@ impl Door for Entrance {
     fn unsettled(&self) -> BoxFuture<'static, Vec<String>> {
         let (node, env, zones) = (Arc::clone(&self.node), self.env.clone(), self.zones.clone());
         Box::pin(async move {
-            let left = facts::unsettled(&node, &env).await;
-            let left = left.unwrap_or_else(|error| vec![format!("no answer: {error:#}")]);
-            let waits = !left.is_empty() && left.iter().all(|what| what.starts_with("a slab is not cold"));
-            if waits && some_drive_is_full(&env, zones.keys()).await {
-                // Where there is no room slabs stay copies, since nothing gives space back yet.
-                return Vec::new();
-            }
-            left
+            let left = facts::unsettled(&node, &env, zones).await;
+            left.unwrap_or_else(|error| vec![format!("no answer: {error:#}")])
         })
     }
 
@@ -273,7 +257,8 @@ impl Door for Entrance {
 
     fn facts(&self) -> BoxFuture<'static, anyhow::Result<Option<super::checkers::layout::Facts>>> {
         let (node, env, zones) = (Arc::clone(&self.node), self.env.clone(), self.zones.clone());
-        Box::pin(async move { facts::gather(&node, &env, zones).await.map(Some) })
+        let keys = self.shared.keys().clone();
+        Box::pin(async move { facts::gather(&node, &env, zones, keys).await.map(Some) })
     }
 
     fn contents(
@@ -289,6 +274,9 @@ impl Door for Entrance {
     }
 
     fn glimpse(&self) -> super::checkers::watch::Glimpse {
-        facts::glimpse(&self.node)
+        facts::glimpse(&self.node, &self.drives)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,16 +3,16 @@
 //! Each holder's fragment is read whole, as a scrub would, so that it is the bytes on the drive and not the table that speak. A
 //! locator's bytes are *there* at a holder if all blocks they lie in check. For every locator, of the present layout:
 //! - at least `k` holders have its bytes, always;
-//! - any one zone may go and `k` are left, counting fragments on nodes whose media were harmed as if they were there: that harm is
-//!   within the promise, and may be all that is missing;
+//! - any one zone may go and `k` are left, counting fragments that harm excuses ([`super::harm`]) as if they were there: it is within the
+//!   promise, and may be all that is missing;
 //! - what is there matches: a copy's needle the checksum that the locator has of its header, and the header's of its frames; of a
-//!   cold slab, the image that *some* `k` of the whole fragments decode to, drawn anew for each slab, at least one of them parity
-//!   where one is whole.
+//!   cold slab, the image that *some* `k` of the whole fragments decode to, drawn anew for each slab of each seed, at least one of them
+//!   parity where one is whole.
 //!
-//! And of a sealed slab, on nodes that were not harmed: each fragment that the table calls whole is.
+//! And of a sealed slab, but for what harm excuses: each fragment that the table calls whole is.
 //!
 //! Not checked: every choice of `k` (one for each slab of each run), bytes of the image that belong to no version, slabs whose
-//! record changed while they were read (they are looked at again at the end), and whether a margin above one zone is kept:
+//! record changed while they were read (they are looked at again at the end, when none may change any more), and whether a margin above one zone is kept:
 //! `ZonePlusOne` is counted, not asked for.
 
 use super::Violation;
@@ -37,6 +37,8 @@ const WHOLE: &str = "durable: a fragment that the table calls whole is whole";
 /// What was gone through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// Slabs that were judged.
+    pub slabs: u64,
     /// Locators.
     pub locators: u64,
     /// Fragments read whole.
@@ -68,6 +70,7 @@ pub fn check(facts: &Facts) -> (Tally, Vec<Violation>) {
         }
         let locators = by_slab.get(slab).map_or(&[][..], Vec::as_slice);
         if let Some(layout) = Layout::of(facts, record) {
+            tally.slabs += 1;
             layout.check(locators, &mut tally, &mut violations);
         }
     }
@@ -81,6 +84,7 @@ struct Layout<'facts> {
     /// By fragment; `None` where the holder has no such fragment.
     contents: Vec<Option<&'facts Content>>,
     harmed: FragmentSet,
+    salt: u64,
 }
 
 fn index(place: usize) -> FragmentIndex {
@@ -102,10 +106,10 @@ impl<'facts> Layout<'facts> {
                 facts.contents.get(&(holder.node, holder.drive, record.slab, index(place), record.generation))
             })
             .collect();
-        let harmed =
-            (0..record.holders.len()).filter(|place| facts.harmed.contains(&record.holders[*place].node));
-        let harmed = harmed.map(index).collect();
-        Some(Self { record, spread, contents, harmed })
+        let is_harmed =
+            |place: &usize| facts.harm.excuses(&record.holders[*place], record.slab, record.generation);
+        let harmed = (0..record.holders.len()).filter(is_harmed).map(index).collect();
+        Some(Self { record, spread, contents, harmed, salt: facts.salt })
     }
 
     fn check(&self, locators: &[(&str, &Locator)], tally: &mut Tally, violations: &mut Vec<Violation>) {
@@ -207,15 +211,7 @@ impl<'facts> Layout<'facts> {
         if places.len() < data {
             return None;
         }
-        let mut draws = Draws::new(mix(self.record.slab.to_bits()));
-        // Parity first, so that it is among the chosen; then any.
-        let parity = places.iter().position(|place| *place >= data).unwrap_or(0);
-        places.swap(0, parity);
-        for place in 1..places.len() {
-            let other = place + draws.index(places.len() - place);
-            places.swap(place, other);
-        }
-        places.truncate(data);
+        choose(&mut places, data, &mut Draws::new(mix(self.record.slab.to_bits()) ^ self.salt));
         let sources: Vec<(usize, Bytes)> = places
             .iter()
             .filter_map(|place| Some((*place, self.contents[*place]?.range(0..slice)?)))
@@ -268,6 +264,19 @@ impl<'facts> Layout<'facts> {
         });
         format!("{} {:?}: {}", self.record.profile, self.record.state, states.collect::<Vec<_>>().join(", "))
     }
+}
+
+/// Keeps `data` of these fragments, any of them, one of parity among them where there is one.
+fn choose(places: &mut Vec<usize>, data: usize, draws: &mut Draws) {
+    let parities: Vec<usize> = (0..places.len()).filter(|at| places[*at] >= data).collect();
+    if !parities.is_empty() {
+        places.swap(0, *draws.pick(&parities));
+    }
+    for place in 1..places.len() {
+        let other = place + draws.index(places.len() - place);
+        places.swap(place, other);
+    }
+    places.truncate(data);
 }
 
 fn name_of(margin: Margin) -> &'static str {

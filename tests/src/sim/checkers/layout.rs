@@ -2,15 +2,19 @@
 
 use super::Violation;
 use super::content::Content;
+use super::harm::Harm;
 use std::collections::{BTreeMap, BTreeSet};
 use strongroom_core::durable::{AckRule, Spread, survives};
 use strongroom_core::fragment_set::FragmentSet;
-use strongroom_core::limits::DRIVE_FULL_PREFERRED_PERCENT_MAX;
+use strongroom_core::limits::DRIVE_FULL_PERCENT_MAX;
+use strongroom_core::planner::cold_profile;
+use strongroom_format::cold;
+use strongroom_format::extent::FragmentGeometry;
 use strongroom_format::wire::FragmentReport;
 use strongroom_format::wire::message::DriveState;
 use strongroom_types::{
-    DriveId, Epoch, FragmentIndex, Generation, Locator, NodeId, Profile, SessionId, SlabId, SlabRecord,
-    SlabState, VersionId, ZoneId,
+    ClusterView, DriveId, Epoch, FragmentIndex, Generation, Health, Locator, NodeId, NodeView, Profile,
+    SessionId, SlabId, SlabRecord, SlabState, VersionId, ZoneId,
 };
 
 /// A fragment of a layout, on a drive of a node.
@@ -25,18 +29,24 @@ pub struct Facts {
     pub slabs: BTreeMap<SlabId, SlabRecord>,
     /// The needles of every kept version, under a name for people (bucket and key).
     pub versions: Vec<(String, VersionId, Vec<Locator>)>,
+    /// How many of these are of keys that are deleted.
+    pub deleted_versions: u64,
     /// What each drive holds.
     pub fragments: Vec<(NodeId, DriveId, Vec<FragmentReport>)>,
     /// Every drive as its node tells it.
     pub drives: Vec<(NodeId, DriveState)>,
+    /// How many drives each node could not open.
+    pub drives_failed: BTreeMap<NodeId, u16>,
     /// The present session of each node.
     pub sessions: BTreeMap<NodeId, SessionId>,
     /// What can be read of the fragments that drives hold, where they were read.
     pub contents: BTreeMap<Place, Content>,
-    /// Slabs whose record changed while contents were read: nothing is said of them.
+    /// Slabs whose record changed while contents were read: nothing is said of their bytes. There must be none once all is at rest.
     pub unsteady: BTreeSet<SlabId>,
-    /// Nodes whose media were harmed in the run.
-    pub harmed: BTreeSet<NodeId>,
+    /// A number of the seed's, by which it is chosen what is gone through where not all can be.
+    pub salt: u64,
+    /// What was done to drives in the run.
+    pub harm: Harm,
 }
 
 /// Checks invariants 1, 2, 3 and 10 and the accounting of space, as far as they can be seen from outside.
@@ -44,30 +54,86 @@ pub struct Facts {
 /// Not checked: bytes (the reads of the run do that), the past (whether a row was durable at the very moment of its
 /// acknowledgement; killing nodes at any moment and reading afterwards does that), slabs that are still open, since their
 /// holders may differ by the rows in flight, slabs without rows, and Raft's own state. Nothing rebuilds lost fragments of cold slabs
-/// yet, so on nodes whose media were harmed a fragment may be absent or short; enough of the others must be there all the same.
+/// yet, so of layouts that were there when drives were harmed a fragment may be absent or short on these; enough of the others must be there all
+/// the same.
 pub fn check(facts: &Facts) -> Vec<Violation> {
     let mut violations = Vec::new();
     check_versions(facts, &mut violations);
     check_slabs(facts, &mut violations);
     check_fragments(facts, &mut violations);
+    check_drives(facts, &mut violations);
+    for slab in &facts.unsteady {
+        let words = format!("{slab} changed while it was looked at: {:?}", facts.slabs.get(slab));
+        found(&mut violations, "I13: nothing changes once all is at rest", words);
+    }
     violations
 }
 
-/// Whether there is too little room to make slabs cold: some zone has hardly a drive left that takes fragments. Then copies stay copies, and
-/// what attempts have left is kept for the next one.
-pub fn is_cramped(zones: &BTreeMap<NodeId, ZoneId>, drives: &[(NodeId, DriveState)]) -> bool {
-    let has_room = |state: &DriveState| {
-        let least = u64::from(100 - DRIVE_FULL_PREFERRED_PERCENT_MAX);
-        state.writable && u64::from(state.extents_free) * 100 >= u64::from(state.extents_total) * least
+/// Whether the run was furnished with drives of which some are so small that they get full.
+pub fn has_small_drives(drives: &[(NodeId, DriveState)]) -> bool {
+    let lens =
+        || drives.iter().map(|(_, state)| u64::from(state.extents_total) * u64::from(state.extent_len_bytes));
+    lens().min().unwrap_or(0) < lens().max().unwrap_or(0) / 2
+}
+
+/// Whether a slab may stay copies, and what attempts to make it cold have left be kept for the next one: it is sealed, some drives are small, and
+/// its cold layout has no room. That layout has one fragment on each node where each zone has two nodes, so one without a drive that could take
+/// it is enough.
+pub fn may_stay_hot(facts: &Facts, record: &SlabRecord) -> bool {
+    let Some(sealed) = record.sealed().filter(|sealed| record.profile.is_copies() && sealed.rows > 0) else {
+        return false;
     };
-    let all: BTreeSet<&ZoneId> = zones.values().collect();
-    all.into_iter().any(|zone| {
-        let in_zone = drives.iter().filter(|(node, _)| zones.get(node) == Some(zone));
-        let nodes: BTreeSet<NodeId> = in_zone.clone().map(|(node, _)| *node).collect();
-        let with_room: BTreeSet<NodeId> =
-            in_zone.filter(|(_, state)| has_room(state)).map(|(node, _)| *node).collect();
-        with_room.len() < nodes.len()
+    if !has_small_drives(&facts.drives) {
+        return false;
+    }
+    let Some(profile) = cold_profile(&view(facts)) else { return true };
+    assert_eq!(usize::from(profile.fragment_count()), facts.zones.len(), "a fragment for each node");
+    let data_len_bytes = cold::data_len(cold::slice_len(sealed.len_bytes, profile.data_count()));
+    facts.zones.keys().any(|node| {
+        let mut own = facts.drives.iter().filter(|(of, _)| of == node);
+        !own.any(|(_, state)| has_room(facts, record, state, data_len_bytes))
     })
+}
+
+/// Whether a drive could take a fragment of the next layout of a slab, what it has of it already included.
+fn has_room(facts: &Facts, record: &SlabRecord, state: &DriveState, data_len_bytes: u64) -> bool {
+    let Ok(geometry) = FragmentGeometry::for_extent_len(state.extent_len_bytes) else { return false };
+    let reports = facts.fragments.iter().filter(|(_, drive, _)| *drive == state.drive);
+    let of_next = reports.flat_map(|(_, _, reports)| reports).filter(|report| {
+        report.address.slab == record.slab && report.address.generation == record.generation.next()
+    });
+    let taken: u32 = of_next.map(|report| report.extents).sum();
+    let needed = geometry.extents_for(data_len_bytes);
+    // Placement asks for this even of a drive that has all of it already.
+    let least = u64::from(100 - DRIVE_FULL_PERCENT_MAX);
+    let is_chosen = u64::from(state.extents_free) * 100 >= u64::from(state.extents_total) * least;
+    state.writable && is_chosen && state.extents_free + taken >= needed
+}
+
+/// The cluster as a caretaker would see it with every node up.
+fn view(facts: &Facts) -> ClusterView {
+    let nodes = facts.zones.iter().map(|(node, zone)| NodeView {
+        node: *node,
+        zone: *zone,
+        health: Health::Up,
+        may_hold_data: true,
+        drives: Vec::new(),
+    });
+    ClusterView { nodes: nodes.collect() }
+}
+
+/// Whether a fragment has all rows of a sealed slab of copies and its holder is not counted, though such a one is asked again: nobody may find
+/// work at rest with it.
+pub fn is_uncounted(record: &SlabRecord, report: &FragmentReport) -> bool {
+    let address = &report.address;
+    let place = usize::from(address.fragment.get());
+    let is_holder = record.generation == address.generation
+        && record.holders.get(place).is_some_and(|holder| holder.drive == address.drive);
+    is_holder
+        && record.profile.is_copies()
+        && record.sealed().is_some_and(|sealed| {
+            sealed.missing >> place & 1 == 1 && sealed.rows > 0 && report.len_bytes >= sealed.len_bytes
+        })
 }
 
 /// Slabs of which a node has two fragments, since there were too few nodes when they were laid out.
@@ -168,12 +234,17 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
                     && usize::from(report.address.fragment.get()) == index
                     && report.address.generation == record.generation
             });
+            let harmed = facts.harm.excuses(holder, *slab, record.generation);
             if sealed.missing >> index & 1 == 1 {
-                // It was silent at the seal and may have all rows; or it is for the harm that it was not whole.
-                let has_all = record.profile.is_copies()
-                    && report.is_some_and(|report| report.len_bytes >= sealed.len_bytes);
-                if has_all || facts.harmed.contains(&holder.node) {
+                // It is for the harm that it was not whole.
+                if harmed {
                     once_whole.insert(fragment);
+                } else if let Some(report) = report.filter(|report| is_uncounted(record, report)) {
+                    found(
+                        violations,
+                        "seal: a holder that was silent counts once it shows every row",
+                        format!("{report:?}: {record:?}"),
+                    );
                 }
                 continue;
             }
@@ -182,7 +253,7 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
                     whole.insert(fragment);
                     once_whole.insert(fragment);
                 }
-                _ if facts.harmed.contains(&holder.node) => once_whole.insert(fragment),
+                _ if harmed => once_whole.insert(fragment),
                 Some(report) => {
                     found(
                         violations,
@@ -222,6 +293,22 @@ fn is_whole(report: &FragmentReport, profile: Profile, len_bytes: u32, epoch: Ep
     report.sealed && report.epoch >= epoch && has_all
 }
 
+/// Whatever was not harmed is in use: each drive admitted, not suspect, and open. Of a harmed one nothing is said, it may be refused for good.
+fn check_drives(facts: &Facts, violations: &mut Vec<Violation>) {
+    let rule = "drives: what was not harmed takes fragments";
+    let harmed_places = |node: &NodeId| facts.harm.places.iter().filter(|(of, _)| of == node).count();
+    for (node, state) in &facts.drives {
+        if !state.writable && !facts.harm.drives.contains(&state.drive) {
+            found(violations, rule, format!("{node}: {state:?}"));
+        }
+    }
+    for (node, failed) in &facts.drives_failed {
+        if usize::from(*failed) > harmed_places(node) {
+            found(violations, rule, format!("{node} could not open {failed} drives"));
+        }
+    }
+}
+
 /// Space: what no slab accounts for must be given back, if not at once.
 fn check_fragments(facts: &Facts, violations: &mut Vec<Violation>) {
     for (node, drive, reports) in &facts.fragments {
@@ -236,10 +323,9 @@ fn check_fragments(facts: &Facts, violations: &mut Vec<Violation>) {
                         .is_some_and(|holder| (holder.node, holder.drive) == (*node, *drive))
             });
             // Of an attempt to make it cold, which is made again where there is room.
-            let is_attempt = is_cramped(&facts.zones, &facts.drives)
-                && record.is_some_and(|record| {
-                    record.profile.is_copies() && record.generation < report.address.generation
-                });
+            let is_attempt = record.is_some_and(|record| {
+                record.generation < report.address.generation && may_stay_hot(facts, record)
+            });
             if !known && !is_attempt {
                 found(
                     violations,

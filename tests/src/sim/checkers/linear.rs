@@ -10,7 +10,8 @@
 //!   can do all that it can, for those need never happen.
 //! - Operations of unknown outcome that do the same are used in the order of their calls.
 //!
-//! An operation without an answer may take effect at any later time, or never.
+//! An operation without an answer may take effect at any later time, or never; from when it is known to be *over*, no more. Then every order in
+//! which it has taken effect is tried once, and kept beside those in which it has not.
 //!
 //! Not checked: more than one key at once. No promise spans keys, and a LIST is many reads, each within the call, of each key: what
 //! was acknowledged before it began and not removed must be in it with its tag and length, what was removed before must not; but
@@ -66,6 +67,15 @@ struct UnderWay {
     answered: bool,
 }
 
+/// What happens to an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    Call,
+    Answer,
+    /// It can take effect no more.
+    Over,
+}
+
 /// The walk through one key's events.
 struct Walk {
     under_way: Vec<UnderWay>,
@@ -77,26 +87,35 @@ struct Walk {
 /// # Errors
 /// There is no such order, in words; or there is too much to try, which says so.
 pub fn check(events: &[Event]) -> Result<(), String> {
-    // Calls and answers in their order. No two share a place, but for the keys of one list, whose events are of different keys.
-    let mut moments: Vec<(u64, usize, bool)> = Vec::with_capacity(2 * events.len());
+    // In their order. No two share a place, but for the keys of one list, whose events are of different keys, and those that are over at once:
+    // of these the first call first, since of two that do the same the first is used first.
+    let mut moments: Vec<(u64, u64, usize, Moment)> = Vec::with_capacity(2 * events.len());
     for (index, event) in events.iter().enumerate() {
-        moments.push((event.invoked, index, false));
-        moments.extend(event.returned.map(|returned| (returned, index, true)));
+        moments.push((event.invoked, 0, index, Moment::Call));
+        match (event.returned, event.over) {
+            (Some(returned), _) => moments.push((returned, 0, index, Moment::Answer)),
+            (None, Some(over)) if event.effect.writes() => {
+                moments.push((over, event.invoked, index, Moment::Over));
+            }
+            (None, _) => {}
+        }
     }
     moments.sort_unstable();
     let start = State { value: None, done: Slots::default(), used: Slots::default() };
     let mut walk = Walk { under_way: Vec::new(), states: vec![start] };
     let mut slots: Vec<Option<usize>> = vec![None; events.len()];
-    for (_, index, answered) in moments {
-        if answered {
-            let slot = slots[index].expect("asked for before it is answered");
-            let before = walk.states.clone();
-            walk.answer(slot)?;
-            if walk.states.is_empty() {
-                return Err(describe(events, index, &before));
+    for (_, _, index, moment) in moments {
+        let slot = slots[index];
+        match moment {
+            Moment::Call => slots[index] = Some(walk.call(&events[index])?),
+            Moment::Over => walk.over(slot.expect("asked for before it is over"))?,
+            Moment::Answer => {
+                let before = walk.states.clone();
+                walk.answer(slot.expect("asked for before it is answered"))?;
+                if walk.states.is_empty() {
+                    return Err(describe(events, index, &before));
+                }
             }
-        } else {
-            slots[index] = Some(walk.call(&events[index])?);
         }
     }
     Ok(())
@@ -113,6 +132,35 @@ impl Walk {
             self.under_way.push(UnderWay { slot, effect, answered });
         }
         Ok(slot)
+    }
+
+    /// The operation of this slot, which is never answered, can take effect no more: keeps the states in which it has beside those in which it has
+    /// not.
+    fn over(&mut self, slot: usize) -> Result<(), String> {
+        let mut tried = Antichains::default();
+        let mut queue: VecDeque<State> = self.states.iter().map(|state| self.with_reads(*state)).collect();
+        let mut kept = Antichains::default();
+        self.states.iter().for_each(|state| {
+            kept.add(State { used: state.used.without(slot), ..*state });
+        });
+        while let Some(state) = queue.pop_front() {
+            if !tried.add(state) {
+                continue;
+            }
+            if tried.count > CHECKER_STATES_MAX {
+                return Err(format!(
+                    "more than {CHECKER_STATES_MAX} states: too many unknown outcomes to check"
+                ));
+            }
+            if state.used.has(slot) {
+                kept.add(State { used: state.used.without(slot), ..state });
+                continue;
+            }
+            queue.extend(self.writes(&state).map(|after| self.with_reads(after)));
+        }
+        self.under_way.retain(|one| one.slot != slot);
+        self.states = kept.states();
+        Ok(())
     }
 
     /// The operation of this slot is answered: keeps the states in which it has taken effect.

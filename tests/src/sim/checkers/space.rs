@@ -9,7 +9,8 @@
 //! was superseded or given up is left anywhere.
 //!
 //! Not checked: extents of fragments of slabs that are still open (rows are being added, so what they need is not known outside
-//! their drive), and of copies with another length than the agreed one (they were not told it); drives of nodes whose media were harmed, where extents with a damaged header are kept aside; bytes of images
+//! their drive), and of copies with another length than the agreed one (they were not told it); drives that were harmed, where extents
+//! with a damaged header are kept aside; bytes of images
 //! that belong to no version any more (compaction does not exist yet: they are counted, see [`Tally::garbage`]); memory and state
 //! directories.
 
@@ -26,9 +27,11 @@ const EXTENTS: &str = "space: every extent is free or in a fragment";
 const NEEDED: &str = "space: a fragment takes the extents that it needs";
 const FACTOR: &str = "space: drives hold what images need, and no more";
 
-/// Bytes, over all drives.
+/// What was gone through; bytes are those of all drives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// Drives that were judged.
+    pub drives: u64,
     /// In extents that are used.
     pub allocated: u64,
     /// Of images of slabs that are sealed.
@@ -48,7 +51,7 @@ impl Tally {
 pub fn check(facts: &Facts) -> (Tally, Vec<Violation>) {
     let (mut tally, mut violations) = (Tally::default(), Vec::new());
     let mut found = |rule, found| violations.push(Violation { rule, found });
-    // What fragments take and may take at most, of sealed slabs on nodes that were not harmed.
+    // What fragments take and may take at most, of sealed slabs on drives that were not harmed.
     let (mut taken, mut bound) = (0_u64, 0_u64);
     for (node, drive, reports) in &facts.fragments {
         let state = facts.drives.iter().find(|(_, state)| state.drive == *drive);
@@ -56,9 +59,10 @@ pub fn check(facts: &Facts) -> (Tally, Vec<Violation>) {
         let used: u32 = reports.iter().map(|report| report.extents).sum();
         let in_use = state.extents_total.saturating_sub(state.extents_free);
         tally.allocated += u64::from(in_use) * u64::from(state.extent_len_bytes);
-        if facts.harmed.contains(node) {
+        if facts.harm.drives.contains(drive) {
             continue;
         }
+        tally.drives += 1;
         if in_use != used || state.extents_free > state.extents_total {
             found(
                 EXTENTS,

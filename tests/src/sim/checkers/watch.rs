@@ -3,23 +3,26 @@
 //!
 //! - Raft: a term of a group has one leader; within a life of a node its term and what it has applied never go back.
 //! - **I3** What a holder has of a copy only grows until a seal mark is on it, also over restarts and power cuts; within a life its epoch
-//!   never goes back, and a seal mark that is there stays; unless the slab table does not name it any more.
+//!   never goes back, and a seal mark that is there stays; unless the slab table does not name it any more. Over lives a mark that was not
+//!   answered yet may go; but where it went, the slab is not sealed with this holder counted until it has one again.
 //! - **I6** A fragment that is gone was superseded: the slab table, asked at that moment, does not name it any more.
 //! - **I12** The tasks of a node and its alarms are bounded.
 //!
-//! Nothing is said of fragments on nodes whose media were harmed, nor of what goes back on nodes whose state was. Not checked: what
+//! Nothing is said of fragments that harm excuses, nor of what goes back on nodes whose state was harmed. Not checked: what
 //! happens and is undone between two looks, and rows as such (a report has their bytes, not their checksums; seals compare those).
 
 use super::Violation;
-use crate::sim::limits::TASKS_PER_NODE_MAX;
+use super::harm::Harm;
+use crate::sim::limits::{TASKS_OF_PAUSED_MAX, TASKS_PER_NODE_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use strongroom_format::wire::message::{FragmentAddress, FragmentReport};
-use strongroom_types::{NodeId, SlabId, SlabRecord, SlabState};
+use strongroom_types::{DriveId, Holder, NodeId, SlabId, SlabRecord, SlabState};
 
 const LEADER: &str = "Raft: one leader a term";
 const BACK: &str = "Raft: term and state never go back in a life";
 const GROWS: &str = "I3: what a holder has only grows";
 const FREED: &str = "I6: what the slab table names is not freed";
+const MARK: &str = "I3: a holder that counts in a seal keeps its mark";
 const BOUNDED: &str = "I12: tasks are bounded";
 
 /// What can be seen of a node at once.
@@ -27,6 +30,8 @@ const BOUNDED: &str = "I12: tasks are bounded";
 pub struct Glimpse {
     /// The groups that it votes in.
     pub groups: Vec<GroupGlimpse>,
+    /// Which of its drives is which, as far as they could be read when it started.
+    pub drives: Vec<(usize, DriveId)>,
     /// What its drives hold.
     pub fragments: Vec<FragmentReport>,
     /// Its alarms.
@@ -48,13 +53,19 @@ pub struct GroupGlimpse {
     pub stopped: Option<String>,
 }
 
-/// What was done to a node, so that less is asked of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Harm {
-    /// To its drives.
-    pub media: bool,
-    /// To its state directory: where a group finds that out, it begins anew in the middle of a life, under another id.
-    pub state: bool,
+/// Which node is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// The node.
+    pub node: NodeId,
+    /// In which of its lives.
+    pub life: u64,
+    /// How many tasks it has.
+    pub tasks: usize,
+    /// Whether its process stood still lately: then requests are waiting.
+    pub paused: bool,
+    /// Whether its state directory was harmed: where a group finds that out, it begins anew in the middle of a life, under another id.
+    pub state_harmed: bool,
 }
 
 /// A fragment that is gone, or has less than it had: right only if the slab table does not name it any more.
@@ -64,6 +75,8 @@ pub struct Receded {
     pub before: FragmentReport,
     /// As it is, where there is one in its place: whoever was fenced and does not know it yet may begin it anew after it was freed.
     pub now: Option<(FragmentReport, &'static str)>,
+    /// Whether it is a mark of an earlier life that is not there now: right unless the table counts the holder.
+    pub unmarked: bool,
 }
 
 /// Something to tell in the trace.
@@ -75,9 +88,15 @@ pub struct Watch {
     leaders: BTreeMap<(String, u64), NodeId>,
     terms: BTreeMap<(NodeId, String), (u64, u64, u64)>,
     fragments: BTreeMap<NodeId, (u64, BTreeMap<FragmentKey, FragmentReport>)>,
+    /// Copies that had a mark in an earlier life and have none since, as they were.
+    unmarked: BTreeMap<(NodeId, FragmentKey), FragmentReport>,
+    /// Of these, those that the table counts, in words: it is wrong if the next look finds no mark either.
+    counted: BTreeMap<(NodeId, FragmentKey), String>,
     alarms: BTreeSet<(NodeId, String)>,
     violations: Vec<Violation>,
     looks: u64,
+    /// The most tasks that a node had at once that did not stand still.
+    tasks_most: usize,
 }
 
 type FragmentKey = (u128, u64, u8, u32);
@@ -93,33 +112,30 @@ fn is_kept(report: &FragmentReport) -> bool {
 }
 
 impl Watch {
-    /// Looks at a node in its `life`; gives what to tell, and the fragments that are gone or have less since the last look.
-    pub fn look(
-        &mut self,
-        node: NodeId,
-        life: u64,
-        tasks: usize,
-        harm: Harm,
-        glimpse: &Glimpse,
-    ) -> (Vec<Told>, Vec<Receded>) {
+    /// Looks at a node; gives what to tell, and the fragments that are gone or have less since the last look.
+    pub fn look(&mut self, looked: Looked, harm: &Harm, glimpse: &Glimpse) -> (Vec<Told>, Vec<Receded>) {
+        let Looked { node, life, tasks, paused, state_harmed } = looked;
         self.looks += 1;
         let mut told = Vec::new();
-        self.look_at_groups(node, life, harm.state, &glimpse.groups, &mut told);
+        self.look_at_groups(node, life, state_harmed, &glimpse.groups, &mut told);
         for alarm in &glimpse.alarms {
             if self.alarms.insert((node, alarm.clone())) {
                 told.push(("alarm", format!("{node}: {alarm}")));
             }
         }
-        if tasks > TASKS_PER_NODE_MAX {
+        if !paused {
+            self.tasks_most = self.tasks_most.max(tasks);
+        }
+        if tasks > if paused { TASKS_OF_PAUSED_MAX } else { TASKS_PER_NODE_MAX } {
             self.found(BOUNDED, format!("{node} has {tasks} tasks"));
         }
-        let gone = self.look_at_fragments(node, life, harm.media, &glimpse.fragments, &mut told);
+        let gone = self.look_at_fragments(node, life, harm, &glimpse.fragments, &mut told);
         (told, gone)
     }
 
     /// Judges fragments that are gone from `node`, or have less there, by the slab table as it is now.
     pub fn judge_gone(&mut self, node: NodeId, gone: &[Receded], table: &BTreeMap<SlabId, SlabRecord>) {
-        for Receded { before, now } in gone {
+        for Receded { before, now, unmarked } in gone {
             let address = &before.address;
             let Some(record) = table.get(&address.slab) else { continue };
             let holder = record.holders.get(usize::from(address.fragment.get()));
@@ -128,6 +144,14 @@ impl Watch {
                 && holder.is_some_and(|holder| (holder.node, holder.drive) == (node, address.drive));
             match now {
                 _ if !named => {}
+                Some((now, _)) if *unmarked => {
+                    let place = usize::from(address.fragment.get());
+                    let counts = record.sealed().is_some_and(|sealed| sealed.missing >> place & 1 == 0);
+                    if counts && (!now.sealed || now.epoch < record.epoch) {
+                        let words = format!("{node}: {before:?}, then {now:?}; the table has {record:?}");
+                        self.counted.insert((node, key_of(address)), words);
+                    }
+                }
                 None => self.found(FREED, format!("{node}: {address:?}, the table has {record:?}")),
                 Some((now, wrong)) => self.found(
                     GROWS,
@@ -140,6 +164,11 @@ impl Watch {
     /// How often it looked, and what it found, once.
     pub fn result(&mut self) -> (u64, Vec<Violation>) {
         (self.looks, std::mem::take(&mut self.violations))
+    }
+
+    /// The most tasks that a node had at once that did not stand still.
+    pub fn tasks_most(&self) -> usize {
+        self.tasks_most
     }
 
     fn found(&mut self, rule: &'static str, found: String) {
@@ -189,11 +218,37 @@ impl Watch {
         }
     }
 
+    /// Those that have no mark any more, to be judged by the table; and those that it counted, and that have none still.
+    fn look_at_unmarked(
+        &mut self,
+        node: NodeId,
+        now: &BTreeMap<FragmentKey, FragmentReport>,
+    ) -> Vec<Receded> {
+        let mut receded = Vec::new();
+        for ((of, key), before) in std::mem::take(&mut self.unmarked) {
+            if of != node {
+                self.unmarked.insert((of, key), before);
+                continue;
+            }
+            let counted = self.counted.remove(&(of, key));
+            let Some(report) = now.get(&key).filter(|report| !has_mark_of(report, &before)) else { continue };
+            match counted {
+                Some(words) => self.found(MARK, words),
+                None => {
+                    let now = Some((*report, "its seal mark is gone over a restart"));
+                    receded.push(Receded { before, now, unmarked: true });
+                    self.unmarked.insert((of, key), before);
+                }
+            }
+        }
+        receded
+    }
+
     fn look_at_fragments(
         &mut self,
         node: NodeId,
         life: u64,
-        harmed: bool,
+        harm: &Harm,
         reports: &[FragmentReport],
         told: &mut Vec<Told>,
     ) -> Vec<Receded> {
@@ -201,8 +256,12 @@ impl Watch {
             reports.iter().map(|report| (key_of(&report.address), *report)).collect();
         let (before_life, before) = self.fragments.insert(node, (life, now.clone())).unwrap_or_default();
         let mut gone = Vec::new();
+        let is_harmed = |address: &FragmentAddress| {
+            harm.excuses(&Holder { node, drive: address.drive }, address.slab, address.generation)
+        };
         for (key, report) in &now {
             let FragmentReport { address, profile, .. } = report;
+            let harmed = is_harmed(address);
             let place = format!("{} {} {} on {node}", address.slab, address.fragment, address.generation);
             match before.get(key) {
                 None => told.push(("slab", format!("{place}: {profile}, {} B", report.len_bytes))),
@@ -214,23 +273,37 @@ impl Watch {
                             format!("{place}: {what} {} B, {}", report.len_bytes, report.epoch),
                         ));
                     }
+                    if !harmed && before_life != life && has_mark(old) && !has_mark_of(report, old) {
+                        self.unmarked.insert((node, *key), *old);
+                    }
                     if !harmed && let Some(wrong) = shrunk(old, report, before_life == life) {
-                        gone.push(Receded { before: *old, now: Some((*report, wrong)) });
+                        gone.push(Receded { before: *old, now: Some((*report, wrong)), unmarked: false });
                     }
                 }
             }
         }
+        gone.extend(self.look_at_unmarked(node, &now));
         for (key, old) in &before {
             if !now.contains_key(key) {
                 let FragmentAddress { slab, fragment, generation, .. } = &old.address;
                 told.push(("slab", format!("{slab} {fragment} {generation} on {node}: gone")));
-                if !harmed && is_kept(old) {
-                    gone.push(Receded { before: *old, now: None });
+                if !is_harmed(&old.address) && is_kept(old) {
+                    gone.push(Receded { before: *old, now: None, unmarked: false });
                 }
             }
         }
         gone
     }
+}
+
+/// Whether a copy has a seal mark.
+fn has_mark(report: &FragmentReport) -> bool {
+    report.profile.is_copies() && report.sealed
+}
+
+/// Whether it has the mark that it had, or a later one.
+fn has_mark_of(report: &FragmentReport, before: &FragmentReport) -> bool {
+    report.sealed && report.epoch >= before.epoch
 }
 
 /// What went back between two reports of a fragment, if anything.

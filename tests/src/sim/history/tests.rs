@@ -1,6 +1,7 @@
 use super::{Effect, Event, History, OnlyIf};
 use crate::sim::operation::{Condition, Described, Listed, Operation, Outcome, Value};
 use crate::sim::trace::{Sink, Trace};
+use strongroom_types::VersionId;
 
 const KEY: &str = "key";
 
@@ -83,4 +84,23 @@ async fn answers_say_something_about_the_value_or_are_wrong() {
         let (_, wrong) = record(vec![stored, (operation, outcome)]).await;
         assert_eq!(wrong.len(), 1, "{text}: {wrong:?}");
     }
+}
+
+#[tokio::test]
+async fn what_has_no_answer_is_over_once_everyone_gave_up() {
+    let (history, trace) = (History::new(vec![KEY.to_owned()]), Trace::new(Sink::None));
+    let tell = |number, outcome: &Outcome| {
+        let invoked = history.invoke(&trace, "client", put(number, Condition::None));
+        history.complete(&trace, "client", invoked, outcome);
+    };
+    let over = || history.seen().events[KEY].iter().map(|event| event.over).collect::<Vec<_>>();
+    let unknown = Outcome::Unknown("no answer".to_owned());
+    tell(1, &unknown);
+    tell(2, &Outcome::Stored(Some(VersionId::new(7))));
+    history.give_up();
+    tell(3, &unknown);
+    assert_eq!(over(), [Some(5), None, None]);
+    history.give_up();
+    assert_eq!(over(), [Some(5), None, Some(8)]);
+    assert_eq!(history.stored(), [(KEY.to_owned(), VersionId::new(7), value(2))]);
 }

@@ -49,10 +49,51 @@ impl Answer {
         let root = self.body.as_ref().and_then(|body| xml::parse(body).ok());
         root.and_then(|root| root.child_text("Message").map(str::to_owned)).unwrap_or_default()
     }
+
+    fn told(&self) -> String {
+        format!("{} {}: {}", self.status.as_u16(), self.code(), self.message())
+    }
+}
+
+/// What came of asking for a part of what was just read whole, as long as it is the same.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    /// That part; or it changed in between; or the body broke off.
+    Fits,
+    /// What it must never be.
+    Wrong(&'static str),
+    /// An error, to be judged like any other.
+    Failed,
+}
+
+fn judge_part(answer: &Answer, expected: &[u8]) -> Part {
+    match (answer.status, &answer.body) {
+        (StatusCode::PARTIAL_CONTENT, Some(body)) if *body == expected => Part::Fits,
+        (StatusCode::PARTIAL_CONTENT, Some(_)) => Part::Wrong("other bytes than in the whole"),
+        (StatusCode::PARTIAL_CONTENT, None) | (StatusCode::PRECONDITION_FAILED, _) => Part::Fits,
+        (StatusCode::NOT_FOUND, _) if answer.code() == "NoSuchKey" => Part::Fits,
+        (StatusCode::OK, _) => Part::Wrong("the whole instead"),
+        _ => Part::Failed,
+    }
+}
+
+/// What an error means for a request to a bucket that is there.
+fn error(answer: &Answer) -> Outcome {
+    let (code, told) = (answer.code(), answer.told());
+    match code.as_str() {
+        "SlowDown" | "RequestTimeTooSkewed" => Outcome::Refused(told),
+        // A presigned request says so where the calendar of the node is off.
+        "AccessDenied" if told.contains("expired") || told.contains("not valid yet") => {
+            Outcome::Refused(told)
+        }
+        "ServiceUnavailable" | "InternalError" | "RequestTimeout" => Outcome::Unknown(told),
+        _ if answer.body.is_none() => Outcome::Unknown("the body broke off".to_owned()),
+        _ => Outcome::Wrong(told),
+    }
 }
 
 /// The place of a key among [`BUCKETS`].
-fn bucket_of(key: &str) -> usize {
+pub(super) fn bucket_of(key: &str) -> usize {
     usize::from(key.bytes().last().unwrap_or(0)) % BUCKETS.len()
 }
 
@@ -62,6 +103,9 @@ impl Client {
     }
 
     pub(super) async fn perform(self, operation: Operation) -> Outcome {
+        if let Some(key) = operation.key() {
+            self.shared.keys().insert(key.to_owned());
+        }
         match operation {
             Operation::Put { key, value, condition } => {
                 let answer = self.conditional("PUT", &key, condition, &value.bytes()).await;
@@ -172,9 +216,15 @@ impl Client {
             from + usize::try_from(self.env.rng.u64() % (whole.len() - from) as u64).expect("below a usize");
         let range = format!("bytes={from}-{to}");
         let answer = self.object("GET", key, &[("range", &range), ("if-match", etag)], b"").await;
-        let body = answer.body?;
-        let wrong = answer.status == StatusCode::PARTIAL_CONTENT && body != whole[from..=to];
-        wrong.then(|| format!("{range} of {etag} are other bytes than in the whole"))
+        let wrong = match judge_part(&answer, &whole[from..=to]) {
+            Part::Fits => return None,
+            Part::Wrong(what) => what.to_owned(),
+            Part::Failed => match self.failed(bucket_of(key), &answer).await {
+                Outcome::Wrong(what) => what,
+                _ => return None,
+            },
+        };
+        Some(format!("{range} of {etag}, just read whole: {wrong}"))
     }
 
     async fn list(&self) -> Outcome {
@@ -254,22 +304,11 @@ impl Client {
 
     /// What an error means for a request to the bucket of this place.
     async fn failed(&self, index: usize, answer: &Answer) -> Outcome {
-        let code = answer.code();
-        let told = format!("{} {code}: {}", answer.status.as_u16(), answer.message());
-        match code.as_str() {
-            "SlowDown" | "RequestTimeTooSkewed" => Outcome::Refused(told),
-            // A presigned request says so where the calendar of the node is off.
-            "AccessDenied" if told.contains("expired") || told.contains("not valid yet") => {
-                Outcome::Refused(told)
-            }
-            "ServiceUnavailable" | "InternalError" | "RequestTimeout" => Outcome::Unknown(told),
-            "NoSuchBucket" if !self.shared.made[index].load(Ordering::Relaxed) => {
-                self.make(index).await;
-                Outcome::Refused(told)
-            }
-            _ if answer.body.is_none() => Outcome::Unknown("the body broke off".to_owned()),
-            _ => Outcome::Wrong(told),
+        if answer.code() == "NoSuchBucket" && !self.shared.made[index].load(Ordering::Relaxed) {
+            self.make(index).await;
+            return Outcome::Refused(answer.told());
         }
+        error(answer)
     }
 
     async fn make(&self, index: usize) {
@@ -280,3 +319,6 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

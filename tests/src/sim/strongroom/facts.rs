@@ -1,12 +1,12 @@
 //! What the checkers look at, from inside: slab tables, versions, what drives hold.
 
-use super::client::BUCKETS;
+use super::client::{BUCKETS, bucket_of};
 use crate::sim::checkers::content::Content as Readable;
 use crate::sim::checkers::layout::{self, Facts, Place};
 use crate::sim::checkers::watch::{Glimpse, GroupGlimpse};
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom::cluster::Peers;
 use strongroom::node::Node;
@@ -17,8 +17,8 @@ use strongroom_format::wire::message::{
 use strongroom_meta::control::{ControlAnswer, ControlQuery};
 use strongroom_meta::group::{Content, GroupAnswer, GroupQuery, PageEntry};
 use strongroom_types::{
-    BucketId, BucketName, Deadline, DriveId, GroupId, NodeId, ObjectKey, SlabId, SlabRecord, SlabState,
-    ZoneId,
+    BucketId, BucketName, Deadline, DriveId, GroupId, Locator, NodeId, ObjectKey, SlabId, SlabRecord,
+    SlabState, VersionId, ZoneId,
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,31 +61,47 @@ fn own_fragments(node: &Node) -> Vec<(DriveId, FragmentReport)> {
         .collect()
 }
 
-/// What is left to do as far as this node can see, until each slab is open, dead, empty, or cold, the node serves, and its drives hold nothing that
-/// the table has superseded.
-pub(super) async fn unsettled(node: &Node, env: &Env) -> anyhow::Result<Vec<String>> {
+/// What is left to do as far as this node can see, until each slab is open for a writer that is there, dead, or cold, the node serves, and its drives hold nothing that
+/// the table has superseded. A slab may stay copies where its cold layout has no room ([`layout::may_stay_hot`]), but then with every holder
+/// counted that has all of it.
+pub(super) async fn unsettled(
+    node: &Node,
+    env: &Env,
+    zones: BTreeMap<NodeId, ZoneId>,
+) -> anyhow::Result<Vec<String>> {
     let status = node.status();
     let mut left = status.not_ready_because;
     if status.slabs.to_free > 0 {
         left.push(format!("{} fragments are to be freed", status.slabs.to_free));
     }
+    let awaited = status.drives.iter().filter(|drive| drive.standing == "awaited");
+    left.extend(awaited.map(|drive| format!("a drive is not admitted yet: {}", drive.drive)));
     let slabs = slabs(node, env).await?;
     let hot = |record: &SlabRecord| {
         record.profile.is_copies() && record.sealed().is_some_and(|sealed| sealed.rows > 0)
     };
     // Asked for only where it matters.
-    let cramped = slabs.values().any(hot) && is_cramped(node, env).await?;
+    let mut facts = Facts { zones, ..Facts::default() };
+    drives(env, &mut facts).await?;
+    if slabs.values().any(hot) && layout::has_small_drives(&facts.drives) {
+        fragments(env, &mut facts).await?;
+    }
+    let may_stay_hot = |record: &SlabRecord| hot(record) && layout::may_stay_hot(&facts, record);
     let own = NodeId::new(status.node);
     let fragments = own_fragments(node);
     for record in slabs.values() {
         let at_rest = match &record.state {
-            // One with rows is sealed when it is old enough.
-            SlabState::Open => !fragments
-                .iter()
-                .any(|(_, report)| report.address.slab == record.slab && report.len_bytes > 0),
+            // One with rows is sealed when it is old enough, and one whose writer is gone when that was noticed.
+            SlabState::Open => {
+                facts.sessions.get(&record.writer) == Some(&record.session)
+                    && !fragments
+                        .iter()
+                        .any(|(_, report)| report.address.slab == record.slab && report.len_bytes > 0)
+            }
             SlabState::Dead => true,
             SlabState::Sealing => false,
-            SlabState::Sealed(sealed) => sealed.rows == 0 || !hot(record) || cramped,
+            // One without rows is killed, and then given back.
+            SlabState::Sealed(sealed) => sealed.rows > 0 && (!hot(record) || may_stay_hot(record)),
         };
         if !at_rest {
             left.push(format!("a slab is not cold: {record:?}"));
@@ -93,7 +109,7 @@ pub(super) async fn unsettled(node: &Node, env: &Env) -> anyhow::Result<Vec<Stri
     }
     for (drive, report) in fragments {
         let accounted = slabs.get(&report.address.slab).is_some_and(|record| {
-            if cramped && hot(record) && record.generation < report.address.generation {
+            if record.generation < report.address.generation && may_stay_hot(record) {
                 return true;
             }
             let holder = record.holders.get(usize::from(report.address.fragment.get()));
@@ -105,23 +121,40 @@ pub(super) async fn unsettled(node: &Node, env: &Env) -> anyhow::Result<Vec<Stri
             let record = slabs.get(&report.address.slab);
             left.push(format!("a fragment is not given back: {report:?}, {record:?}"));
         }
+        if let Some(record) = slabs.get(&report.address.slab)
+            && layout::is_uncounted(record, &report)
+        {
+            left.push(format!("a holder has every row and is not counted: {report:?}, {record:?}"));
+        }
     }
     Ok(left)
 }
 
-/// Whether there is too little room to make slabs cold.
-async fn is_cramped(node: &Node, env: &Env) -> anyhow::Result<bool> {
+/// Every drive, as its node tells it.
+async fn drives(env: &Env, facts: &mut Facts) -> anyhow::Result<()> {
     let peers = Peers::new(env.clone());
-    let (mut zones, mut drives) = (BTreeMap::new(), Vec::new());
-    let status = node.status();
-    let others = status.peers.iter().map(|peer| peer.node).chain([status.node]);
-    for node in others.map(NodeId::new) {
-        let (answer, _) = peers.ask(node, &Request::Ping, Bytes::new(), PATIENCE).await?;
+    for node in facts.zones.keys() {
+        let (answer, _) = peers.ask(*node, &Request::Ping, Bytes::new(), PATIENCE).await?;
         let Response::Pong(pong) = answer else { bail!("not an answer in kind") };
-        zones.insert(node, pong.zone);
-        drives.extend(pong.drives.into_iter().map(|state| (node, state)));
+        facts.sessions.insert(*node, pong.session);
+        facts.drives_failed.insert(*node, pong.drives_failed);
+        facts.drives.extend(pong.drives.into_iter().map(|state| (*node, state)));
     }
-    Ok(layout::is_cramped(&zones, &drives))
+    Ok(())
+}
+
+/// What these drives hold.
+async fn fragments(env: &Env, facts: &mut Facts) -> anyhow::Result<()> {
+    let peers = Peers::new(env.clone());
+    for (node, state) in &facts.drives {
+        let report = Request::Report(Report { drive: state.drive, after: None, limit: REPORT_PAGE });
+        let (answer, _) = peers.ask(*node, &report, Bytes::new(), PATIENCE).await?;
+        let Response::Fragments { fragments, truncated: false } = answer else {
+            bail!("not an answer in kind")
+        };
+        facts.fragments.push((*node, state.drive, fragments));
+    }
+    Ok(())
 }
 
 /// I8: of a fragment that a drive has, it never says that it has it not, whatever its media do.
@@ -198,36 +231,45 @@ async fn read(
     Err("busy for long".to_owned())
 }
 
-/// Everything but contents, of all nodes, by one node's asking.
-pub(super) async fn gather(node: &Node, env: &Env, zones: BTreeMap<NodeId, ZoneId>) -> anyhow::Result<Facts> {
-    let peers = Peers::new(env.clone());
-    let mut facts = Facts { zones: zones.clone(), ..Facts::default() };
-    for (name, _) in BUCKETS {
+/// Everything but contents, of all nodes, by one node's asking. Versions are those of every key that a list shows and of every one of `named`: a
+/// deleted key is in no list, and where versions are kept its bytes are promised all the same.
+pub(super) async fn gather(
+    node: &Node,
+    env: &Env,
+    zones: BTreeMap<NodeId, ZoneId>,
+    named: BTreeSet<String>,
+) -> anyhow::Result<Facts> {
+    let mut facts = Facts { zones, ..Facts::default() };
+    for (index, (name, _)) in BUCKETS.into_iter().enumerate() {
         let query = ControlQuery::Bucket(BucketName::new(name)?);
         let ControlAnswer::Bucket(record) = node.meta().control_query(query, deadline(env)).await? else {
             bail!("not an answer in kind")
         };
         let bucket = record.with_context(|| format!("bucket {name} is gone"))?.bucket;
+        let mut keys = BTreeMap::new();
+        for name in named.iter().filter(|name| bucket_of(name) == index) {
+            let key = ObjectKey::new(name)?;
+            keys.insert(key.clone(), (node.meta().group_of(bucket, &key), false));
+        }
         for group in (0..node.meta().group_count()).map(GroupId::new) {
-            versions(node, env, group, bucket, name, &mut facts).await?;
+            let listed = listed(node, env, group, bucket).await?;
+            keys.extend(listed.into_iter().map(|key| (key, (group, true))));
+        }
+        for (key, (group, is_listed)) in keys {
+            let found = versions(node, env, group, bucket, &key).await?;
+            if !is_listed {
+                facts.deleted_versions += found.len() as u64;
+            }
+            let name = format!("{name}/{}", key.as_str());
+            facts
+                .versions
+                .extend(found.into_iter().map(|(version, locators)| (name.clone(), version, locators)));
         }
     }
     // After the versions: a slab is in the table before anything points into it.
     facts.slabs = slabs(node, env).await?;
-    for node in zones.keys() {
-        let (answer, _) = peers.ask(*node, &Request::Ping, Bytes::new(), PATIENCE).await?;
-        let Response::Pong(pong) = answer else { bail!("not an answer in kind") };
-        facts.sessions.insert(*node, pong.session);
-        for state in pong.drives {
-            facts.drives.push((*node, state));
-            let report = Request::Report(Report { drive: state.drive, after: None, limit: REPORT_PAGE });
-            let (answer, _) = peers.ask(*node, &report, Bytes::new(), PATIENCE).await?;
-            let Response::Fragments { fragments, truncated: false } = answer else {
-                bail!("not an answer in kind")
-            };
-            facts.fragments.push((*node, state.drive, fragments));
-        }
-    }
+    drives(env, &mut facts).await?;
+    fragments(env, &mut facts).await?;
     Ok(facts)
 }
 
@@ -237,7 +279,7 @@ pub(super) async fn table(node: &Node, env: &Env) -> anyhow::Result<BTreeMap<Sla
 }
 
 /// What can be seen of a node at once, without asking anybody.
-pub(super) fn glimpse(node: &Node) -> Glimpse {
+pub(super) fn glimpse(node: &Node, drives: &[(usize, DriveId)]) -> Glimpse {
     let status = node.status();
     let groups = node.meta().status().into_iter().map(|group| GroupGlimpse {
         group: group.group.map_or_else(|| "control".to_owned(), |group| group.to_string()),
@@ -248,35 +290,33 @@ pub(super) fn glimpse(node: &Node) -> Glimpse {
     });
     Glimpse {
         groups: groups.collect(),
+        drives: drives.to_vec(),
         fragments: own_fragments(node).into_iter().map(|(_, report)| report).collect(),
         alarms: status.alarms,
     }
 }
 
+/// The needles of all kept versions of a key.
 async fn versions(
     node: &Node,
     env: &Env,
     group: GroupId,
     bucket: BucketId,
-    name: &str,
-    facts: &mut Facts,
-) -> anyhow::Result<()> {
-    for key in keys(node, env, group, bucket).await? {
-        let query = GroupQuery::Versions { bucket, key: key.clone() };
-        let GroupAnswer::Versions(versions) = node.meta().read(group, query, deadline(env)).await? else {
-            bail!("not an answer in kind")
-        };
-        for version in versions {
-            if let Content::Needles(locators) = version.content {
-                facts.versions.push((format!("{name}/{}", key.as_str()), version.version, locators));
-            }
-        }
-    }
-    Ok(())
+    key: &ObjectKey,
+) -> anyhow::Result<Vec<(VersionId, Vec<Locator>)>> {
+    let query = GroupQuery::Versions { bucket, key: key.clone() };
+    let GroupAnswer::Versions(versions) = node.meta().read(group, query, deadline(env)).await? else {
+        bail!("not an answer in kind")
+    };
+    let needles = versions.into_iter().filter_map(|version| match version.content {
+        Content::Needles(locators) => Some((version.version, locators)),
+        Content::Inline(_) => None,
+    });
+    Ok(needles.collect())
 }
 
 /// The keys of a group that have a current version.
-async fn keys(node: &Node, env: &Env, group: GroupId, bucket: BucketId) -> anyhow::Result<Vec<ObjectKey>> {
+async fn listed(node: &Node, env: &Env, group: GroupId, bucket: BucketId) -> anyhow::Result<Vec<ObjectKey>> {
     let query = GroupQuery::List { bucket, prefix: String::new(), delimiter: None, after: None, limit: PAGE };
     let GroupAnswer::List(page) = node.meta().read(group, query, deadline(env)).await? else {
         bail!("not an answer in kind")

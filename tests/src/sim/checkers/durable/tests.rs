@@ -1,7 +1,9 @@
 use super::super::content::Content;
 use super::super::layout::Facts;
-use super::check;
+use super::{check, choose};
+use crate::sim::draws::Draws;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use strongroom::fetch::Codecs;
 use strongroom_format::cold;
 use strongroom_format::needle::{self, NeedleFlags, NeedleMeta};
@@ -95,6 +97,11 @@ fn lose(facts: &mut Facts, place: usize) {
     content.push(len_bytes, Err("rotten".to_owned()));
 }
 
+/// The drive of this number was harmed.
+fn harm(facts: &mut Facts, drive: u128) {
+    facts.harm.drives.insert(DriveId::new(drive));
+}
+
 fn rules(facts: &Facts) -> Vec<String> {
     let mut rules: Vec<String> =
         check(facts).1.into_iter().map(|violation| violation.rule[9..20].to_owned()).collect();
@@ -123,8 +130,11 @@ fn harm_in_one_zone_explains_what_is_missing_there_and_no_more() {
         let mut facts = sound(profile);
         lose(&mut facts, 0);
         assert_eq!(rules(&facts), ["a fragment "], "{profile}: nobody harmed it");
-        facts.harmed.insert(NodeId::new(1));
+        harm(&mut facts, 1);
         assert_eq!(rules(&facts), NOTHING, "{profile}");
+        facts.harm.before = Some(BTreeSet::new());
+        assert_eq!(rules(&facts), ["a fragment "], "{profile}: it was made when all was fair");
+        facts.harm.before = None;
         // Others elsewhere are not explained.
         lose(&mut facts, 1);
         assert_eq!(rules(&facts), ["a fragment "], "{profile}");
@@ -134,7 +144,7 @@ fn harm_in_one_zone_explains_what_is_missing_there_and_no_more() {
     for place in [0, 1, 4] {
         lose(&mut facts, place);
     }
-    facts.harmed.insert(NodeId::new(1));
+    harm(&mut facts, 1);
     assert_eq!(rules(&facts), ["a fragment ", "any one zon"]);
 }
 
@@ -145,11 +155,11 @@ fn too_few_is_said_whatever_was_harmed() {
         let spare = usize::from(profile.parity_count());
         for place in 0..spare {
             lose(&mut facts, place);
-            facts.harmed.insert(NodeId::new(place as u64 + 1));
+            harm(&mut facts, place as u128 + 1);
         }
         assert_eq!(rules(&facts), NOTHING, "{profile}");
         lose(&mut facts, spare);
-        facts.harmed.insert(NodeId::new(spare as u64 + 1));
+        harm(&mut facts, spare as u128 + 1);
         assert_eq!(rules(&facts), ["enough hold"], "{profile}");
     }
 }
@@ -170,7 +180,7 @@ fn bytes_that_check_and_are_other_bytes_are_seen() {
         for place in 0..3 {
             lose(&mut facts, (wrong + 1 + place) % 6);
         }
-        facts.harmed = (1..=6).map(NodeId::new).collect();
+        (1..=6).for_each(|drive| harm(&mut facts, drive));
         assert_eq!(rules(&facts), NOTHING);
         let content = facts.contents.values_mut().nth(wrong).unwrap();
         let flipped: Vec<u8> =
@@ -200,4 +210,40 @@ fn fragments_that_are_absent_or_short_are_seen_and_unsteady_slabs_are_not_looked
     let SlabState::Sealed(sealed) = &mut facts.slabs.get_mut(&slab()).unwrap().state else { unreachable!() };
     sealed.missing = 0b100;
     assert_eq!(rules(&facts), NOTHING);
+}
+
+#[test]
+fn each_seed_decodes_from_other_fragments_and_always_from_parity() {
+    let chosen: BTreeSet<Vec<usize>> = (0..400_u64)
+        .map(|salt| {
+            let mut places = vec![0, 1, 2, 3, 4, 5];
+            choose(&mut places, 3, &mut Draws::new(salt));
+            places.sort_unstable();
+            places
+        })
+        .collect();
+    // Three of six, but for the one choice that has no parity.
+    assert_eq!(chosen.len(), 19, "{chosen:?}");
+    assert!(chosen.iter().all(|places| places[2] >= 3), "{chosen:?}");
+    let mut places = vec![0, 2, 4];
+    choose(&mut places, 3, &mut Draws::new(1));
+    places.sort_unstable();
+    assert_eq!(places, [0, 2, 4]);
+}
+
+#[test]
+fn the_salt_of_a_seed_changes_what_is_decoded_from() {
+    // One fragment has other bytes than it should: whether that is seen hangs on which ones are chosen.
+    let found: BTreeSet<bool> = (0..40)
+        .map(|salt| {
+            let mut facts = sound(cold_profile());
+            facts.salt = salt;
+            let content = facts.contents.values_mut().nth(5).unwrap();
+            let len_bytes = content.len_bytes();
+            *content = Content::default();
+            content.push(len_bytes, Ok(Bytes::from(vec![7; len_bytes as usize])));
+            rules(&facts).is_empty()
+        })
+        .collect();
+    assert_eq!(found.len(), 2);
 }

@@ -1,4 +1,5 @@
-use super::{Facts, check};
+use super::{Facts, check, may_stay_hot};
+use strongroom_format::wire::message::DriveState;
 use strongroom_format::wire::{FragmentAddress, FragmentReport};
 use strongroom_types::slab::Sealed;
 use strongroom_types::{
@@ -99,8 +100,13 @@ fn each_break_is_seen() {
         facts.fragments[2].2.clear();
     };
     assert_eq!(broken(two_missing), ["I1"]);
-    // One that was silent and has all rows is as good.
-    assert_eq!(broken(|facts| sealed(facts).missing = 0b110), Vec::<&str>::new());
+    // One that was silent and has all rows must have been asked again, unless what it has may be damaged.
+    assert_eq!(broken(|facts| sealed(facts).missing = 0b100), ["seal"]);
+    let harmed = broken(|facts| {
+        sealed(facts).missing = 0b100;
+        facts.harm.drives.insert(DriveId::new(3));
+    });
+    assert_eq!(harmed, Vec::<&str>::new());
     assert_eq!(
         broken(|facts| record(facts).state = SlabState::Dead),
         ["I5", "I5", "space", "space", "space"]
@@ -119,4 +125,104 @@ fn each_break_is_seen() {
         facts.fragments[0].2.push(report);
     });
     assert_eq!(unknown, ["space"]);
+    let unsteady = |facts: &mut Facts| facts.unsteady.extend(facts.slabs.keys().copied());
+    assert_eq!(broken(unsteady), ["I13"]);
+}
+
+#[test]
+fn harm_excuses_a_drive_for_what_it_had_and_nothing_else() {
+    let lost = |excused: &[u128], before: bool| {
+        broken(|facts| {
+            facts.fragments[1].2.clear();
+            facts.harm.drives = excused.iter().copied().map(DriveId::new).collect();
+            let slab = *facts.slabs.first_key_value().unwrap().0;
+            facts.harm.before = Some(before.then_some((slab, Generation::FIRST)).into_iter().collect());
+        })
+    };
+    assert_eq!(lost(&[2], true), Vec::<&str>::new());
+    assert_eq!(lost(&[2], false), ["I3"], "it was made when all was fair");
+    assert_eq!(lost(&[1, 3], true), ["I3"], "another drive");
+}
+
+const EXTENT: u32 = 256 << 10;
+
+fn drive(number: u8, extents_total: u32, extents_free: u32) -> (NodeId, DriveState) {
+    let drive = DriveId::new(number.into());
+    let state = DriveState { drive, extents_total, extents_free, extent_len_bytes: EXTENT, writable: true };
+    (NodeId::new(number.into()), state)
+}
+
+#[test]
+fn a_drive_that_nobody_harmed_is_in_use() {
+    let used = |writable, harmed: &[u128]| {
+        broken(|facts| {
+            facts.drives.push(drive(1, 9, 9));
+            facts.drives[0].1.writable = writable;
+            facts.harm.drives = harmed.iter().copied().map(DriveId::new).collect();
+        })
+    };
+    assert_eq!(used(true, &[]), Vec::<&str>::new());
+    assert_eq!(used(false, &[2]), ["drives"]);
+    assert_eq!(used(false, &[1]), Vec::<&str>::new());
+    let failed = |places: &[(u64, usize)]| {
+        broken(|facts| {
+            facts.drives_failed.insert(NodeId::new(1), 1);
+            facts.harm.places = places.iter().map(|(node, index)| (NodeId::new(*node), *index)).collect();
+        })
+    };
+    assert_eq!(failed(&[(1, 0)]), Vec::<&str>::new());
+    assert_eq!(failed(&[(2, 0)]), ["drives"]);
+}
+
+/// Six nodes in three zones with a drive each, those of the third zone small and with so many extents free.
+fn furnished(free: [u32; 2]) -> Facts {
+    let mut facts = sound();
+    for number in 1..=6_u8 {
+        facts.zones.insert(NodeId::new(number.into()), ZoneId::new((number - 1) % 3 + 1));
+        facts.drives.push(match number {
+            3 => drive(3, 64, free[0]),
+            6 => drive(6, 64, free[1]),
+            _ => drive(number, 384, 384),
+        });
+    }
+    facts
+}
+
+#[test]
+fn a_slab_stays_hot_only_where_its_cold_layout_has_no_room() {
+    let may_stay = |free, change: fn(&mut Facts)| {
+        let mut facts = furnished(free);
+        change(&mut facts);
+        may_stay_hot(&facts, facts.slabs.first_key_value().unwrap().1)
+    };
+    assert!(!may_stay([64, 64], |_| {}), "all is empty");
+    assert!(may_stay([64, 0], |_| {}), "one is full");
+    assert!(may_stay([64, 3], |_| {}), "more than 95 % full");
+    assert!(!may_stay([64, 4], |_| {}));
+    // A slab of 8 MiB has slices of 11 extents.
+    assert!(may_stay([64, 10], |facts| sealed(facts).len_bytes = 8 << 20));
+    assert!(!may_stay([64, 11], |facts| sealed(facts).len_bytes = 8 << 20));
+    // All drives are of one size: nobody furnished it so that it gets full.
+    let alike = |facts: &mut Facts| {
+        facts.drives.iter_mut().for_each(|(_, state)| (state.extents_total, state.extents_free) = (64, 0));
+    };
+    assert!(!may_stay([0, 0], alike));
+    for state in [SlabState::Open, SlabState::Sealing, SlabState::Dead] {
+        let mut facts = furnished([0, 0]);
+        record(&mut facts).state = state;
+        assert!(!may_stay_hot(&facts, facts.slabs.first_key_value().unwrap().1));
+    }
+}
+
+#[test]
+fn what_an_attempt_has_left_is_kept_only_while_there_is_no_room_for_the_rest() {
+    let left = |free| {
+        let mut facts = furnished(free);
+        let mut left = facts.fragments[2].2[0];
+        left.address.generation = Generation::FIRST.next();
+        facts.fragments[2].2.push(left);
+        check(&facts).len()
+    };
+    assert_eq!(left([0, 0]), 0, "the other node of the zone is full");
+    assert_eq!(left([4, 64]), 1, "all have room");
 }

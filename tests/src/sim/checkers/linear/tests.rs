@@ -8,11 +8,16 @@ fn value(number: u64) -> Value {
 }
 
 fn event(invoked: u64, returned: u64, effect: Effect) -> Event {
-    Event { invoked, returned: Some(returned), effect }
+    Event { invoked, returned: Some(returned), over: None, effect }
 }
 
 fn unknown(invoked: u64, effect: Effect) -> Event {
-    Event { invoked, returned: None, effect }
+    Event { invoked, returned: None, over: None, effect }
+}
+
+/// Without an answer, and over at that time.
+fn over(invoked: u64, over: u64, effect: Effect) -> Event {
+    Event { invoked, returned: None, over: Some(over), effect }
 }
 
 fn put(number: u64) -> Effect {
@@ -64,6 +69,28 @@ fn unknown_outcomes_may_be_never_now_or_much_later_but_only_once() {
         check(&[event(1, 2, NONE), unknown(3, put(2)), event(4, 5, NONE), event(1, 2, read(2))]).is_err()
     );
     assert_eq!(check(&[event(1, 2, put(1)), unknown(3, DELETE), event(4, 5, NONE)]), Ok(()));
+}
+
+#[test]
+fn what_is_over_takes_effect_no_more() {
+    let base = [event(1, 2, put(1)), event(10, 11, read(1))];
+    let with = |more: &[Event]| check(&[&base[..], more].concat());
+    // An acknowledged object that is lost may be taken for deleted only while the DELETE may still be done.
+    assert_eq!(with(&[unknown(3, DELETE), event(20, 21, NONE)]), Ok(()));
+    assert_eq!(with(&[over(3, 15, DELETE), event(20, 21, NONE)]), Ok(()), "between 11 and 15");
+    assert!(with(&[over(3, 5, DELETE), event(20, 21, NONE)]).is_err());
+    assert!(with(&[over(3, 15, DELETE), event(16, 17, read(1)), event(20, 21, NONE)]).is_err());
+    // Two that are over at once may both have been done, in either order, and neither need have been.
+    let two = [over(3, 15, put(2)), over(4, 15, put(3))];
+    for last in [1, 2, 3] {
+        assert_eq!(with(&[&two[..], &[event(20, 21, read(last))]].concat()), Ok(()), "{last}");
+        let other = 1 + last % 3;
+        let changes = [event(20, 21, read(last)), event(22, 23, read(other))];
+        assert!(with(&[&two[..], &changes].concat()).is_err(), "{last}, {other}");
+    }
+    let deletes = [over(3, 30, DELETE), event(12, 13, NONE), event(14, 15, put(4)), over(5, 30, DELETE)];
+    assert_eq!(with(&[&deletes[..], &[event(40, 41, NONE)]].concat()), Ok(()));
+    assert!(with(&[&deletes[..3], &[event(40, 41, NONE)]].concat()).is_err());
 }
 
 #[test]
@@ -126,7 +153,7 @@ fn nothing_that_was_removed_or_replaced_comes_back() {
 }
 
 /// Every order of every subset of the operations without an answer, tried one by one: what the checker must agree with.
-fn fits_somehow(events: &[Event], done: u32, value: Option<Value>) -> bool {
+fn fits_somehow(events: &[Event], done: u32, now: u64, value: Option<Value>) -> bool {
     let left = |index: &usize| done >> index & 1 == 0;
     if (0..events.len()).filter(left).all(|index| events[index].returned.is_none()) {
         return true;
@@ -134,11 +161,11 @@ fn fits_somehow(events: &[Event], done: u32, value: Option<Value>) -> bool {
     let answered = (0..events.len()).filter(left).filter_map(|index| events[index].returned);
     let earliest = answered.min().unwrap_or(u64::MAX);
     (0..events.len()).filter(left).any(|index| {
-        events[index].invoked < earliest
-            && events[index]
-                .effect
-                .step(value)
-                .is_some_and(|after| fits_somehow(events, done | 1 << index, after))
+        let Event { invoked, over, effect, .. } = events[index];
+        let now = now.max(invoked);
+        now < earliest
+            && over.is_none_or(|over| now < over)
+            && effect.step(value).is_some_and(|after| fits_somehow(events, done | 1 << index, now, after))
     })
 }
 
@@ -168,10 +195,12 @@ fn agrees_with_trying_every_order_on_small_histories() {
                 let known = !effect.writes() || draws.chance(650_000);
                 // No two calls or answers at one moment, as in a run.
                 let spread = |time: u64, place: u64| time * 100 + 2 * number as u64 + place;
-                Event { invoked: spread(invoked, 0), returned: known.then_some(spread(returned, 1)), effect }
+                let over = (!known && draws.chance(500_000)).then_some(spread(returned + draws.below(9), 1));
+                let returned = known.then_some(spread(returned, 1));
+                Event { invoked: spread(invoked, 0), returned, over, effect }
             })
             .collect();
-        let expected = fits_somehow(&events, 0, None);
+        let expected = fits_somehow(&events, 0, 0, None);
         let found = check(&events);
         assert_eq!(found.is_ok(), expected, "seed {seed}: {found:?}\n{events:#?}");
         fitting += u64::from(expected);
@@ -207,7 +236,8 @@ fn histories_of_a_true_register_pass_and_fail_when_one_read_is_changed() {
                 current = effect.step(current).unwrap();
             }
             let unknown = effect.writes() && is_unknown;
-            events.push(Event { invoked, returned: (!unknown).then_some(returned), effect });
+            let over = (unknown && draws.chance(500_000)).then_some(returned);
+            events.push(Event { invoked, returned: (!unknown).then_some(returned), over, effect });
         }
         assert_eq!(check(&events), Ok(()), "seed {seed}");
         // A read of a value from long before, at the end.

@@ -72,7 +72,7 @@ fn what_adds_up_passes_and_what_does_not_is_seen() {
     assert_eq!(broken(fewer), 1, "fewer than it needs");
     let harmed = |facts: &mut Facts| {
         facts.drives[0].1.extents_free = 7;
-        facts.harmed.insert(NodeId::new(1));
+        facts.harm.drives.insert(DriveId::new(1));
     };
     assert_eq!(broken(harmed), 0, "kept aside for their damaged headers");
 }

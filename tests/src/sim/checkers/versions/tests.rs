@@ -14,6 +14,7 @@ fn seen(count: u64, found: Option<Value>) -> Seen {
     let put = |number: u64| Event {
         invoked: 10 * number,
         returned: Some(10 * number + 1),
+        over: None,
         effect: Effect::Put { value: value(number), only_if: OnlyIf::Any },
     };
     seen.events.insert("key".to_owned(), (1..=count).map(put).collect());

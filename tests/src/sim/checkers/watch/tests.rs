@@ -1,6 +1,8 @@
-use super::{Glimpse, GroupGlimpse, Harm, Watch};
-use std::collections::BTreeMap;
+use super::{Glimpse, GroupGlimpse, Harm, Looked, Watch};
+use crate::sim::limits::{TASKS_OF_PAUSED_MAX, TASKS_PER_NODE_MAX};
+use std::collections::{BTreeMap, BTreeSet};
 use strongroom_format::wire::message::{FragmentAddress, FragmentReport};
+use strongroom_types::slab::Sealed;
 use strongroom_types::{
     DriveId, Epoch, FragmentIndex, Generation, GroupId, Holder, Holders, NodeId, Profile, SessionId, SlabId,
     SlabRecord, SlabState,
@@ -49,14 +51,23 @@ fn record(generation: u32, state: SlabState) -> SlabRecord {
     }
 }
 
+fn looked(node: u64, life: u64) -> Looked {
+    Looked { node: NodeId::new(node), life, tasks: 10, paused: false, state_harmed: false }
+}
+
+/// Whether the drive of [`report`] was harmed.
+fn harm(media: bool) -> Harm {
+    Harm { drives: media.then_some(DriveId::new(1)).into_iter().collect(), ..Harm::default() }
+}
+
 /// The rules that these looks at nodes and lives break, where the table names the slab all the time.
 fn broken(media: bool, looks: &[(u64, u64, Glimpse)]) -> Vec<&'static str> {
     let mut watch = Watch::default();
     let table = BTreeMap::from([(slab(), record(Generation::FIRST.get(), SlabState::Open))]);
     for (node, life, glimpse) in looks {
-        let node = NodeId::new(*node);
-        let (_, gone) = watch.look(node, *life, 10, Harm { media, state: false }, glimpse);
-        watch.judge_gone(node, &gone, &table);
+        let looked = looked(*node, *life);
+        let (_, gone) = watch.look(looked, &harm(media), glimpse);
+        watch.judge_gone(looked.node, &gone, &table);
     }
     let (count, violations) = watch.result();
     assert_eq!(count, looks.len() as u64);
@@ -103,10 +114,9 @@ fn what_a_holder_has_grows_until_it_is_fenced() {
 #[test]
 fn what_is_gone_must_not_be_named() {
     let gone = |old: FragmentReport, media| {
-        let harm = Harm { media, state: false };
         let mut watch = Watch::default();
-        watch.look(NODE, 1, 10, harm, &fragments(&[old]));
-        let (_, gone) = watch.look(NODE, 2, 10, harm, &fragments(&[]));
+        watch.look(looked(1, 1), &harm(media), &fragments(&[old]));
+        let (_, gone) = watch.look(looked(1, 2), &harm(media), &fragments(&[]));
         (watch, gone)
     };
     assert_eq!(gone(report(0, false, 1), false).1, [], "nothing was in it yet");
@@ -124,8 +134,8 @@ fn what_is_gone_must_not_be_named() {
         assert_eq!(watch.result().1.len(), wrong);
         // Freed, and begun anew by a writer that does not know yet: as right or wrong as being gone.
         let mut watch = Watch::default();
-        watch.look(NODE, 1, 10, Harm::default(), &fragments(&[report(4096, true, 2)]));
-        let (_, anew) = watch.look(NODE, 1, 10, Harm::default(), &fragments(&[report(8192, false, 1)]));
+        watch.look(looked(1, 1), &Harm::default(), &fragments(&[report(4096, true, 2)]));
+        let (_, anew) = watch.look(looked(1, 1), &Harm::default(), &fragments(&[report(8192, false, 1)]));
         watch.judge_gone(NODE, &anew, &table);
         assert_eq!(watch.result().1.len(), wrong);
     }
@@ -133,7 +143,53 @@ fn what_is_gone_must_not_be_named() {
 
 #[test]
 fn too_many_tasks_are_seen() {
+    let wrong = |tasks, paused| {
+        let mut watch = Watch::default();
+        watch.look(Looked { tasks, paused, ..looked(1, 1) }, &Harm::default(), &Glimpse::default());
+        watch.result().1.len()
+    };
+    assert_eq!(wrong(TASKS_PER_NODE_MAX, false), 0);
+    assert_eq!(wrong(TASKS_PER_NODE_MAX + 1, false), 1);
+    assert_eq!(wrong(TASKS_PER_NODE_MAX + 1, true), 0);
+    assert_eq!(wrong(TASKS_OF_PAUSED_MAX + 1, true), 1);
+}
+
+/// A mark goes with a life; then the table has this record, and the next look finds this fragment.
+fn mark_goes(record: SlabRecord, next: FragmentReport, media: bool) -> Vec<&'static str> {
     let mut watch = Watch::default();
-    watch.look(NODE, 1, 1_000_000, Harm::default(), &Glimpse::default());
-    assert_eq!(watch.result().1.len(), 1);
+    let table = BTreeMap::from([(slab(), record)]);
+    let looks = [(1, report(8192, true, 2)), (2, report(8192, false, 1)), (2, next), (2, next)];
+    for (life, report) in looks {
+        let (_, gone) = watch.look(looked(1, life), &harm(media), &fragments(&[report]));
+        watch.judge_gone(NODE, &gone, &table);
+    }
+    watch.result().1.into_iter().map(|violation| violation.rule.split(':').next().unwrap()).collect()
+}
+
+#[test]
+fn a_mark_that_counted_must_not_go_with_a_life() {
+    let sealed = |missing| {
+        let sealed =
+            Sealed { rows: 1, len_bytes: 8192, root_crc32c: 1, table_crc32c: heapless::Vec::new(), missing };
+        let state = SlabState::Sealed(sealed);
+        SlabRecord { epoch: Epoch::new(2), ..record(Generation::FIRST.get(), state) }
+    };
+    let unmarked = report(8192, false, 1);
+    assert_eq!(mark_goes(sealed(0), unmarked, false), ["I3"]);
+    assert_eq!(mark_goes(sealed(0), report(8192, true, 1), false), ["I3"], "of another epoch");
+    assert_eq!(mark_goes(sealed(0), unmarked, true), NONE, "harmed");
+    assert_eq!(mark_goes(sealed(1), unmarked, false), NONE, "it does not count");
+    assert_eq!(mark_goes(record(Generation::FIRST.get(), SlabState::Sealing), unmarked, false), NONE);
+    // It was asked again before the seal was committed: the look was before that, the table after.
+    assert_eq!(mark_goes(sealed(0), report(8192, true, 2), false), NONE);
+}
+
+#[test]
+fn harm_ends_with_the_faults() {
+    let mut after = harm(true);
+    after.before = Some(BTreeSet::new());
+    let mut watch = Watch::default();
+    watch.look(looked(1, 1), &after, &fragments(&[report(4096, true, 2)]));
+    let (_, gone) = watch.look(looked(1, 1), &after, &fragments(&[]));
+    assert_eq!(gone.len(), 1, "it was made when all was fair");
 }
