@@ -76,14 +76,15 @@ pub fn has_small_drives(drives: &[(NodeId, DriveState)]) -> bool {
     lens().min().unwrap_or(0) < lens().max().unwrap_or(0) / 2
 }
 
-/// Whether a slab may stay copies, and what attempts to make it cold have left be kept for the next one: it is sealed, some drives are small, and
-/// its cold layout has no room. That layout has one fragment on each node where each zone has two nodes, so one without a drive that could take
-/// it is enough.
+/// Whether a slab may stay copies, and what attempts to make it cold have left be kept for the next one: it is sealed, some drives are small or
+/// some node has none in use (which [`check`] allows of harmed ones alone), and its cold layout has no room. That layout has one fragment on each
+/// node where each zone has two nodes, so one without a drive that could take it is enough.
 pub fn may_stay_hot(facts: &Facts, record: &SlabRecord) -> bool {
     let Some(sealed) = record.sealed().filter(|sealed| record.profile.is_copies() && sealed.rows > 0) else {
         return false;
     };
-    if !has_small_drives(&facts.drives) {
+    let is_out = |node: &NodeId| !facts.drives.iter().any(|(of, state)| of == node && state.writable);
+    if !has_small_drives(&facts.drives) && !facts.zones.keys().any(is_out) {
         return false;
     }
     let Some(profile) = cold_profile(&view(facts)) else { return true };

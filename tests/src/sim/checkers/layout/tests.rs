@@ -28,6 +28,7 @@ fn sound() -> Facts {
             sealed: true,
         };
         facts.fragments.push((node, drive, vec![report]));
+        facts.drives.push(self::drive(number, 64, 63));
     }
     let sealed =
         Sealed { rows: 2, len_bytes: 8192, root_crc32c: 7, table_crc32c: heapless::Vec::new(), missing: 0 };
@@ -156,7 +157,6 @@ fn drive(number: u8, extents_total: u32, extents_free: u32) -> (NodeId, DriveSta
 fn a_drive_that_nobody_harmed_is_in_use() {
     let used = |writable, harmed: &[u128]| {
         broken(|facts| {
-            facts.drives.push(drive(1, 9, 9));
             facts.drives[0].1.writable = writable;
             facts.harm.drives = harmed.iter().copied().map(DriveId::new).collect();
         })
@@ -177,6 +177,7 @@ fn a_drive_that_nobody_harmed_is_in_use() {
 /// Six nodes in three zones with a drive each, those of the third zone small and with so many extents free.
 fn furnished(free: [u32; 2]) -> Facts {
     let mut facts = sound();
+    facts.drives.clear();
     for number in 1..=6_u8 {
         facts.zones.insert(NodeId::new(number.into()), ZoneId::new((number - 1) % 3 + 1));
         facts.drives.push(match number {
@@ -207,6 +208,21 @@ fn a_slab_stays_hot_only_where_its_cold_layout_has_no_room() {
         facts.drives.iter_mut().for_each(|(_, state)| (state.extents_total, state.extents_free) = (64, 0));
     };
     assert!(!may_stay([0, 0], alike));
+    // One node's only drive could not be opened, or is refused: that it was harmed is asked elsewhere.
+    let full_size = |facts: &mut Facts| {
+        facts.drives.iter_mut().for_each(|(_, state)| (state.extents_total, state.extents_free) = (64, 64));
+    };
+    assert!(!may_stay([0, 0], full_size));
+    let out = |facts: &mut Facts| {
+        facts.drives.iter_mut().for_each(|(_, state)| (state.extents_total, state.extents_free) = (64, 64));
+        facts.drives.remove(4);
+    };
+    assert!(may_stay([0, 0], out));
+    let refused = |facts: &mut Facts| {
+        facts.drives.iter_mut().for_each(|(_, state)| (state.extents_total, state.extents_free) = (64, 64));
+        facts.drives[4].1.writable = false;
+    };
+    assert!(may_stay([0, 0], refused));
     for state in [SlabState::Open, SlabState::Sealing, SlabState::Dead] {
         let mut facts = furnished([0, 0]);
         record(&mut facts).state = state;
