@@ -134,10 +134,18 @@ impl Inspection {
                 (marks.harm(&harmed), marks.paused.contains(&node))
             };
             let (tasks, state_harmed) = (world.task_count(node), state_harmed.contains(&node));
+            let erased = self.cluster.state_erased(node);
             let looked = Looked { node, life, tasks, paused, state_harmed };
             let (told, gone) = lock(&self.watch).look(looked, &harm, &glimpse);
             for (subsystem, words) in told {
                 world.trace().line(format_args!("{subsystem} {words}"));
+            }
+            let mut ids = lock(&self.ids);
+            for group in &glimpse.groups {
+                // Two voters by one name are the end of what Raft promises, and may be the end of this process: said at once.
+                if let Some(wrong) = ids.note_raft(&group.group, group.id, node, erased) {
+                    Found::from(wrong).say();
+                }
             }
             if !gone.is_empty() {
                 all_gone.push((node, gone));

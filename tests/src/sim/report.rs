@@ -6,6 +6,7 @@ use super::trace::Summary;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Write;
 use std::time::Duration;
 
 /// What came of a run.
@@ -34,6 +35,24 @@ pub struct Found {
     pub rule: String,
     /// What it is.
     pub what: String,
+}
+
+/// What a line on standard error begins with that says what was found by a run that may not come to its end.
+const SAID: &str = "FOUND ";
+
+impl Found {
+    /// Says it at once on standard error, for who reads that of a run which dies before its report.
+    pub fn say(&self) {
+        let json = serde_json::to_string(self).expect("two strings");
+        // Where nobody listens it is in the report.
+        let _closed = writeln!(std::io::stderr(), "{SAID}{json}");
+    }
+
+    /// What a run said that did not come to its end.
+    pub fn all_said(stderr: &str) -> Vec<Self> {
+        let json = stderr.lines().filter_map(|line| line.strip_prefix(SAID));
+        json.filter_map(|json| serde_json::from_str(json).ok()).collect()
+    }
 }
 
 impl fmt::Display for Found {

@@ -67,6 +67,8 @@ pub struct Found {
     pub harmed: BTreeSet<NodeId>,
     /// Nodes whose state directories were.
     pub state_harmed: BTreeSet<NodeId>,
+    /// How often the state directory of a node was erased: each time it is another voter afterwards.
+    pub state_erased: BTreeMap<NodeId, u64>,
     /// What was done to them, and how often it was felt: a kill ended a node that ran, a drive's change found a drive.
     pub tried: BTreeMap<&'static str, u64>,
 }
@@ -248,6 +250,7 @@ impl Cluster {
                 world.trace().line(format_args!("drive {} rots in {count} places", drive.plan.name()));
             }
             Event::EraseState(node) => {
+                *self.found().state_erased.entry(node).or_default() += 1;
                 return self.change_state(node, |kv| {
                     kv.erase();
                     Some("is gone".to_owned())
@@ -374,6 +377,11 @@ impl Cluster {
     /// Nodes whose state directories were harmed until now.
     pub fn state_harmed(&self) -> BTreeSet<NodeId> {
         self.found().state_harmed.clone()
+    }
+
+    /// How often the state directory of `node` was erased until now.
+    pub fn state_erased(&self, node: NodeId) -> u64 {
+        self.found().state_erased.get(&node).copied().unwrap_or(0)
     }
 
     /// Has some node that serves do something: the first one that does it in time.

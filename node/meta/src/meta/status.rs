@@ -12,6 +12,8 @@ use strongroom_types::{GroupId, NodeId};
 pub struct GroupStatus {
     /// The group; `None` is the control group.
     pub group: Option<GroupId>,
+    /// As which voter this node takes part: its Raft id, of its node and incarnation.
+    pub id: u64,
     /// Whether this node leads it.
     pub leads: bool,
     /// Who leads it, as far as known.
@@ -46,6 +48,7 @@ impl Meta {
             let metrics = group.raft.metrics().borrow().clone();
             GroupStatus {
                 group: *id,
+                id: metrics.id,
                 leads: metrics.state == ServerState::Leader,
                 leader: metrics.current_leader.map(node_of),
                 term: metrics.current_term,

@@ -90,8 +90,13 @@ pub fn run_child(
         Some(line) => line.violations.clone(),
         None => {
             let said = String::from_utf8_lossy(&output.stderr);
+            let mut failures = Found::all_said(&said);
             let said: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).take(12).collect();
-            vec![Found { rule: DIED.to_owned(), what: format!("{}: {}", output.status, said.join(" | ")) }]
+            failures.push(Found {
+                rule: DIED.to_owned(),
+                what: format!("{}: {}", output.status, said.join(" | ")),
+            });
+            failures
         }
     };
     Ok(Done { seed, line, failures })

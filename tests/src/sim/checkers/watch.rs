@@ -43,6 +43,8 @@ pub struct Glimpse {
 pub struct GroupGlimpse {
     /// Its name.
     pub group: String,
+    /// As which voter it takes part.
+    pub id: u64,
     /// Whether this node leads it.
     pub leads: bool,
     /// Raft's term.
@@ -187,7 +189,7 @@ impl Watch {
         groups: &[GroupGlimpse],
         told: &mut Vec<Told>,
     ) {
-        for GroupGlimpse { group, leads, term, applied, stopped } in groups {
+        for GroupGlimpse { group, leads, term, applied, stopped, .. } in groups {
             if *leads {
                 match self.leaders.insert((group.clone(), *term), node) {
                     Some(other) if other != node => {

@@ -283,6 +283,7 @@ pub(super) fn glimpse(node: &Node, drives: &[(usize, DriveId)]) -> Glimpse {
     let status = node.status();
     let groups = node.meta().status().into_iter().map(|group| GroupGlimpse {
         group: group.group.map_or_else(|| "control".to_owned(), |group| group.to_string()),
+        id: group.id,
         leads: group.leads,
         term: group.term,
         applied: group.applied.unwrap_or(0),

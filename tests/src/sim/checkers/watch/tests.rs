@@ -30,7 +30,7 @@ fn fragments(reports: &[FragmentReport]) -> Glimpse {
 }
 
 fn group(leads: bool, term: u64, applied: u64) -> Glimpse {
-    let group = GroupGlimpse { group: "group-0".to_owned(), leads, term, applied, stopped: None };
+    let group = GroupGlimpse { group: "group-0".to_owned(), id: 1, leads, term, applied, stopped: None };
     Glimpse { groups: vec![group], ..Glimpse::default() }
 }
 
