@@ -20,7 +20,8 @@ use strongroom_format::wire::message::{
 use strongroom_meta::MetaError;
 use strongroom_meta::group::{GroupAnswer, GroupCommand, GroupQuery, GroupReply};
 use strongroom_types::{
-    ClusterView, Deadline, FragmentIndex, GroupId, Health, Holder, Instant, SessionId, SlabId, SlabRecord,
+    ClusterView, Deadline, Epoch, FragmentIndex, GroupId, Health, Holder, Instant, SessionId, SlabId,
+    SlabRecord,
 };
 
 /// How long a holder may take: where a writer's run has ended it reads every row of the slab that it has.
@@ -64,8 +65,9 @@ impl Seals {
     /// Tries to seal a fenced slab. Where too little is known it is left as it is for the next walk.
     pub(super) async fn seal(&self, parts: &CaretakerParts, record: SlabRecord) {
         let slab = record.slab;
-        let waiting = Waiting { slab, answering: answering(&parts.monitor.view(), &record) };
-        if !self.lock().waits.is_due(slab, waiting.answering, parts.env.clock.now()) {
+        let answering = answering(&parts.monitor.view(), &record);
+        let waiting = Waiting { slab, epoch: record.epoch, answering };
+        if !self.lock().waits.is_due(slab, record.epoch, answering, parts.env.clock.now()) {
             return;
         }
         let spread = match Spread::of(&record, &parts.monitor.view()) {
@@ -139,8 +141,8 @@ impl Seals {
     }
 
     fn note(&self, parts: &CaretakerParts, waiting: Waiting) -> Instant {
-        let Waiting { slab, answering } = waiting;
-        self.lock().waits.note(slab, answering, parts.env.clock.now())
+        let Waiting { slab, epoch, answering } = waiting;
+        self.lock().waits.note(slab, epoch, answering, parts.env.clock.now())
     }
 
     async fn given_out(&self, parts: &CaretakerParts, record: &SlabRecord) -> Result<GivenOut, MetaError> {
@@ -217,6 +219,7 @@ fn topic(slab: SlabId) -> String {
 #[derive(Clone, Copy)]
 struct Waiting {
     slab: SlabId,
+    epoch: Epoch,
     /// Fragments whose nodes answer.
     answering: FragmentSet,
 }
