@@ -137,38 +137,33 @@ impl Walk {
     /// The operation of this slot, which is never answered, can take effect no more: keeps the states in which it has beside those in which it has
     /// not.
     fn over(&mut self, slot: usize) -> Result<(), String> {
-        let mut tried = Antichains::default();
-        let mut queue: VecDeque<State> = self.states.iter().map(|state| self.with_reads(*state)).collect();
         let mut kept = Antichains::default();
         self.states.iter().for_each(|state| {
             kept.add(State { used: state.used.without(slot), ..*state });
         });
-        while let Some(state) = queue.pop_front() {
-            if !tried.add(state) {
-                continue;
-            }
-            if tried.count > CHECKER_STATES_MAX {
-                return Err(format!(
-                    "more than {CHECKER_STATES_MAX} states: too many unknown outcomes to check"
-                ));
-            }
-            if state.used.has(slot) {
-                kept.add(State { used: state.used.without(slot), ..state });
-                continue;
-            }
-            queue.extend(self.writes(&state).map(|after| self.with_reads(after)));
-        }
-        self.under_way.retain(|one| one.slot != slot);
-        self.states = kept.states();
-        Ok(())
+        self.settle(slot, kept, |state| {
+            state.used.has(slot).then(|| State { used: state.used.without(slot), ..*state })
+        })
     }
 
     /// The operation of this slot is answered: keeps the states in which it has taken effect.
     fn answer(&mut self, slot: usize) -> Result<(), String> {
+        self.settle(slot, Antichains::default(), |state| {
+            state.done.has(slot).then(|| State { done: state.done.without(slot), ..*state })
+        })
+    }
+
+    /// Tries every order of what is under way until the operation of this slot has taken effect, which is where `taken` gives the state to keep
+    /// beside those `kept`; then the slot is free.
+    fn settle(
+        &mut self,
+        slot: usize,
+        mut kept: Antichains,
+        taken: impl Fn(&State) -> Option<State>,
+    ) -> Result<(), String> {
         let mut tried = Antichains::default();
         // Fewest steps first, so that what another state can stand for is seldom tried before that other.
         let mut queue: VecDeque<State> = self.states.iter().map(|state| self.with_reads(*state)).collect();
-        let mut kept = Antichains::default();
         while let Some(state) = queue.pop_front() {
             if !tried.add(state) {
                 continue;
@@ -178,11 +173,12 @@ impl Walk {
                     "more than {CHECKER_STATES_MAX} states: too many unknown outcomes to check"
                 ));
             }
-            if state.done.has(slot) {
-                kept.add(State { done: state.done.without(slot), ..state });
-                continue;
+            match taken(&state) {
+                Some(after) => {
+                    kept.add(after);
+                }
+                None => queue.extend(self.writes(&state).map(|after| self.with_reads(after))),
             }
-            queue.extend(self.writes(&state).map(|after| self.with_reads(after)));
         }
         self.under_way.retain(|one| one.slot != slot);
         self.states = kept.states();
