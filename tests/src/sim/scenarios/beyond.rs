@@ -51,8 +51,7 @@ fn is_loss_or_wait(alarm: &str) -> bool {
     is_loss(alarm) || WAITS.iter().any(|words| alarm.contains(words))
 }
 
-/// What a node says where it cannot tell who was erased from who is away, and where only those who are silent may have what is missing. That
-/// acknowledged bytes are at stake the first does not say.
+/// What a node says where too few holders answer, and where only those who are silent may have what is missing.
 const WAITS: [&str; 2] =
     ["its seal waits, since too many holders are silent", "only silent holders may have them"];
 
@@ -135,7 +134,7 @@ pub(super) async fn both_holders_erased(clients: &Clients) -> Vec<String> {
         clients.cluster.happen(Event::Mend);
         drives.iter().for_each(|(node, drive)| clients.cluster.happen(Event::Erase(*node, *drive)));
     });
-    verdict(clients, &stored, Lost::Surely, &before, is_loss_or_wait).await
+    verdict(clients, &stored, Lost::Surely, &before, is_loss).await
 }
 
 /// What was stored before the drives were remembered comes back with them; what was stored after is lost. Nobody has opened the drives in between,
