@@ -83,7 +83,7 @@ pub fn plan(record: &SlabRecord, view: &ClusterView, seed: u64) -> Result<Conver
     }
     let profile = cold_profile(view).ok_or(NotNow::NoProfile)?;
     let ColdPlacement { holders, nodes_shared } = place_cold(view, profile, &record.holders, seed)?;
-    let generation = record.generation.next();
+    let generation = record.next_generation;
 
     let targets: Vec<Target> = (0..)
         .zip(&holders)
@@ -177,9 +177,8 @@ pub enum Progress {
     Pending,
     /// All fragments are durable: propose this.
     Relayout(Box<Relayout>),
-    /// All encoders have answered, not all well: leave the slab as it is and try later. Nothing is freed now: a retry writes over what is there, and what stays unknown to the
-    /// slab table is freed after its quarantine.
-    Abandon,
+    /// All encoders have answered, not all well: leave the slab as it is and try later. Nothing is freed now: a retry writes over what is there, and finds what was finished.
+    Failed,
 }
 
 /// What to propose to the slab table, by compare-and-set on `known`.
@@ -189,6 +188,8 @@ pub struct Relayout {
     pub slab: SlabId,
     /// The generation it must still have.
     pub known: Generation,
+    /// What the new layout was made under; it must not have been given up.
+    pub layout: Generation,
     /// The new profile.
     pub profile: Profile,
     /// The new holders.
@@ -235,7 +236,7 @@ impl Conversion {
         let mut table_crc32c = heapless::Vec::new();
         table_crc32c.resize(self.plan.holders.len(), 0).expect("as many as holders");
         for (task, answer) in self.plan.tasks.iter().zip(&self.answers) {
-            let Some(Encoded::Done { tables_crc32c }) = answer else { return Progress::Abandon };
+            let Some(Encoded::Done { tables_crc32c }) = answer else { return Progress::Failed };
             for ((fragment, _, _), table) in task.encode.targets.iter().zip(tables_crc32c) {
                 table_crc32c[usize::from(fragment.get())] = *table;
             }
@@ -243,6 +244,7 @@ impl Conversion {
         Progress::Relayout(Box::new(Relayout {
             slab: self.plan.slab,
             known: self.plan.source_generation,
+            layout: self.plan.generation,
             profile: self.plan.profile,
             holders: self.plan.holders.clone(),
             table_crc32c,

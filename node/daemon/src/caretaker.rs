@@ -4,6 +4,7 @@
 //! fenced one is sealed, an empty one is killed, a sealed one becomes cold once it is old enough. Every step ends in one command that the
 //! table takes only if the slab still is what was seen (epoch or generation), so two caretakers at once do no harm.
 
+mod attempts;
 mod convert;
 mod recount;
 mod seal;
@@ -15,7 +16,9 @@ use crate::config::SlabPolicy;
 use crate::limits::{CONVERTS_MAX, RECOUNTS_MAX, SEALS_MAX, SLABS_PAGE};
 use crate::status::SlabCounts;
 use crate::store::Found;
-use futures::stream::{self, StreamExt};
+use attempts::Attempts;
+use futures::future::{Either, select};
+use futures::stream::{self, FuturesUnordered, StreamExt};
 use recount::Recounts;
 use seal::Seals;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +93,8 @@ pub struct Caretaker {
     short: Mutex<Vec<SlabId>>,
     counts: Mutex<SlabCounts>,
     convert_now: AtomicBool,
+    /// Conversions that failed.
+    attempts: Mutex<Attempts>,
     seals: Seals,
 }
 
@@ -103,6 +108,7 @@ impl Caretaker {
             short: Mutex::new(Vec::new()),
             counts: Mutex::new(SlabCounts::default()),
             convert_now: AtomicBool::new(false),
+            attempts: Mutex::new(Attempts::default()),
             seals: Seals::default(),
         });
         let walker = caretaker.clone();
@@ -116,10 +122,7 @@ impl Caretaker {
         // On its own: a conversion takes as long as reading and writing a slab does, and no slab may wait for its seal that long.
         let converter = caretaker.clone();
         let task = async move {
-            loop {
-                converter.convert_due().await;
-                converter.parts.env.clock.sleep(WALK_EVERY).await;
-            }
+            converter.convert_ever().await;
         };
         caretaker.parts.env.spawn.spawn("converter", Box::pin(task));
         let counter = caretaker.clone();
@@ -167,19 +170,46 @@ impl Caretaker {
             self.seals.keep_only(&self.parts, &walk.sealing);
         }
         *lock(&self.first_seen) = walk.seen;
+        lock(&self.attempts).keep_only(&walk.cool);
         *lock(&self.counts) = walk.counts;
         *lock(&self.cool) = walk.cool;
         *lock(&self.short) = walk.short;
     }
 
-    async fn convert_due(&self) {
-        let due = std::mem::take(&mut *lock(&self.cool));
-        stream::iter(due).for_each_concurrent(CONVERTS_MAX, |slab| self.convert(slab)).await;
+    /// None waits for another: an encoder that does not answer may hold up its own for minutes.
+    async fn convert_ever(&self) {
+        let mut under_way = FuturesUnordered::new();
+        let mut slabs = BTreeSet::new();
+        loop {
+            while under_way.len() < CONVERTS_MAX
+                && let Some(slab) = self.take_due(&slabs)
+            {
+                slabs.insert(slab);
+                under_way.push(async move {
+                    self.convert(slab).await;
+                    slab
+                });
+            }
+            let pause = self.parts.env.clock.sleep(WALK_EVERY);
+            if under_way.is_empty() {
+                pause.await;
+            } else if let Either::Left((Some(slab), _)) = select(under_way.next(), pause).await {
+                slabs.remove(&slab);
+            }
+        }
+    }
+
+    /// The next slab to convert, and not one of those under way. The next walk finds it again.
+    fn take_due(&self, under_way: &BTreeSet<SlabId>) -> Option<SlabId> {
+        let mut cool = lock(&self.cool);
+        let (attempts, now) = (lock(&self.attempts), self.parts.env.clock.now());
+        let place = cool.iter().position(|slab| !under_way.contains(slab) && attempts.is_due(*slab, now))?;
+        Some(cool.remove(place))
     }
 
     async fn convert(&self, slab: SlabId) {
         if let Some(record) = self.present(slab).await {
-            convert::convert(&self.parts, record).await;
+            convert::convert(&self.parts, &self.attempts, record).await;
         }
     }
 

@@ -1,8 +1,8 @@
-//! Gives back fragments of layouts that the slab table has superseded.
+//! Gives back fragments of layouts that the slab table has superseded or given up.
 //!
 //! Each node looks after its own drives: it asks the table, linearizably, about the slabs that it has fragments of, and frees a fragment once the
-//! table has had a newer generation, or called the slab dead, for the grace time. So a fragment is never freed before the superseding record was
-//! committed, whoever committed it, and a node that was away frees what it missed. A slab that the table does not know is left alone.
+//! table has had a newer generation, has given this one up, or called the slab dead, for the grace time. So a fragment is never freed before the
+//! superseding record was committed, whoever committed it, and a node that was away frees what it missed. A slab that the table does not know is left alone.
 
 use crate::config::SlabPolicy;
 use crate::holder::Holder;
@@ -154,14 +154,64 @@ fn key_of(address: &FragmentAddress) -> (SlabId, FragmentAddressKey) {
     (address.slab, (address.drive, address.fragment, address.generation))
 }
 
-/// Of a dead slab, of an older layout, or of this layout but left by an attempt that placed it elsewhere in the end. A newer generation than the
-/// table's is a conversion under way.
+/// Of a dead slab, of an older layout, of one that was given up, or of this layout but left by an attempt that placed it elsewhere in the end. The
+/// next layout is a conversion under way.
 fn is_superseded(record: &SlabRecord, address: &FragmentAddress) -> bool {
     let elsewhere = || {
         let holder = record.holders.get(usize::from(address.fragment.get()));
         holder.is_none_or(|holder| holder.drive != address.drive)
     };
     record.state == SlabState::Dead
-        || address.generation < record.generation
+        || (address.generation < record.next_generation && address.generation != record.generation)
         || (address.generation == record.generation && elsewhere())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_superseded;
+    use strongroom_format::wire::message::FragmentAddress;
+    use strongroom_types::slab::Sealed;
+    use strongroom_types::{
+        DriveId, Epoch, FragmentIndex, Generation, GroupId, Holder, NodeId, Profile, SessionId, SlabId,
+        SlabRecord, SlabState,
+    };
+
+    #[test]
+    fn what_is_or_may_become_the_layout_is_kept_and_all_else_given_back() {
+        let slab = SlabId::new(GroupId::new(0), 1).unwrap();
+        let holder = |drive| Holder { node: NodeId::new(1), drive: DriveId::new(drive) };
+        let sealed =
+            Sealed { rows: 1, len_bytes: 4096, root_crc32c: 0, table_crc32c: Default::default(), missing: 0 };
+        let record = SlabRecord {
+            slab,
+            state: SlabState::Sealed(sealed),
+            epoch: Epoch::FIRST,
+            generation: Generation::new(3),
+            next_generation: Generation::new(6),
+            profile: Profile::copies(2).unwrap(),
+            holders: [holder(7), holder(8)].into_iter().collect(),
+            writer: NodeId::new(1),
+            session: SessionId::new(1),
+            given_out: None,
+        };
+        let is_freed = |record: &SlabRecord, generation, fragment, drive| {
+            let (fragment, generation) = (FragmentIndex::new(fragment), Generation::new(generation));
+            is_superseded(record, &FragmentAddress { drive: DriveId::new(drive), slab, fragment, generation })
+        };
+        for (generation, fragment, drive, freed) in [
+            (2, 0, 7, true),
+            (3, 0, 7, false),
+            (3, 1, 7, true),
+            (3, 2, 7, true),
+            (4, 0, 7, true),
+            (5, 0, 9, true),
+            (6, 0, 9, false),
+            (7, 0, 9, false),
+        ] {
+            let found = is_freed(&record, generation, fragment, drive);
+            assert_eq!(found, freed, "fragment {fragment} of {generation} on {drive}");
+            let dead = SlabRecord { state: SlabState::Dead, ..record.clone() };
+            assert!(is_freed(&dead, generation, fragment, drive));
+        }
+    }
 }

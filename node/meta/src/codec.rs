@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use strongroom_types::{GroupId, NodeId};
 
 /// The version that records are written with.
-const RECORD_VERSION: u8 = 2;
+const RECORD_VERSION: u8 = 3;
 const SEAL_LEN_BYTES: usize = 4;
 
 /// Where the node's standing lies: beside the groups, whose tags are lower, and below the store's own keys.

@@ -63,12 +63,14 @@ pub enum GroupCommand {
         /// What was decided.
         sealed: Sealed,
     },
-    /// Gives a sealed slab a new layout, if its generation still is `generation`.
+    /// Gives a sealed slab a new layout, if its generation still is `generation` and `layout` was not given up.
     Relayout {
         /// The slab.
         slab: SlabId,
         /// The generation that the proposer knows.
         generation: Generation,
+        /// What the new layout was made under.
+        layout: Generation,
         /// The new profile.
         profile: Profile,
         /// The new holders.
@@ -96,6 +98,13 @@ pub enum GroupCommand {
         generation: Generation,
         /// Bit i set: fragment i is whole.
         whole: u32,
+    },
+    /// Gives up the layout of a sealed slab that is being made under `layout`: what was made of it stands in the way of making it.
+    AbandonLayout {
+        /// The slab.
+        slab: SlabId,
+        /// What it was made under.
+        layout: Generation,
     },
 }
 

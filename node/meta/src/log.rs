@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use strongroom_env::Spawn;
 use strongroom_types::GroupId;
 
-const ENTRY_VERSION: u8 = 2;
+const ENTRY_VERSION: u8 = 3;
 /// Its checksum did not cover the version.
 const ENTRY_VERSION_FIRST: u8 = 1;
 const ENTRY_HEADER_LEN_BYTES: usize = 1 + 4;
@@ -377,11 +377,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.syncer.sync().await.map_err(|error| failed(AnyError::new(&error)))
     }
 
+    /// For whom this node voted, and not that it won: openraft, which asks at its start only, lets a leader that finds its own committed vote go on
+    /// as if it had never ended, and then answers reads without the entries that it had committed, and forgot to have, before. It has to be elected again.
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        record(&*self.kv, "vote", &self.keys.vote()).map_err(|error| {
+        let vote: Option<Vote> = record(&*self.kv, "vote", &self.keys.vote()).map_err(|error| {
             self.damage.stops(&error);
-            StorageIOError::read_vote(AnyError::new(&error)).into()
-        })
+            StorageError::from(StorageIOError::read_vote(AnyError::new(&error)))
+        })?;
+        Ok(vote.map(|vote| Vote { committed: false, ..vote }))
     }
 
     /// Not synced: it only shortens the replay at the next start, and the store's order keeps it behind the entries.

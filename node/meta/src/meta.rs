@@ -7,8 +7,9 @@
 //! then is [`MetaError::Unknown`]. A caller that tries again after that draws a new ticket, and must know what it does:
 //! - `Commit` of a put: safe while its version is the current one (it is `Applied` again by its version id); if another version
 //!   came in between, it becomes current again, unless a condition forbids it.
-//! - `Found`, `CreateBucket`, `OpenBucket`, `AdmitBucket`, `CloseBucket`, `CommitSeal`: idempotent.
-//! - `BeginSeal`, `Relayout`: compare-and-set; the second try answers `SlabDiffers` with the record to go on from.
+//! - `Found`, `CreateBucket`, `OpenBucket`, `AdmitBucket`, `CloseBucket`, `CommitSeal`, `CountWhole`, `KillEmpty`, `FenceSession`: idempotent.
+//! - `BeginSeal`, `Relayout`, `AbandonLayout`: compare-and-set; the second try answers `SlabDiffers` with the record to go on from.
+//! - `Enrol`, `AdmitDrive`: compare-and-set; the second try answers `Outdated` where the first one took effect.
 //! - `OpenSlab`: leaves an open slab that nobody writes; it is sealed like that of a writer that is gone.
 //! - `RemoveBucket`: `NoSuchBucket` if the first try did it.
 //! - `BeginRemoveBucket`, `ReopenBucket`: the second try begins another round.

@@ -57,6 +57,9 @@ pub struct SlabRecord {
     pub epoch: Epoch,
     /// Raised by every change of profile or holders.
     pub generation: Generation,
+    /// What the next layout is made under. Those between the present one and this were given up: none of them will ever be the present one,
+    /// so what was made of them may be freed.
+    pub next_generation: Generation,
     /// How it is spread now.
     pub profile: Profile,
     /// Who holds which fragment.

@@ -8,7 +8,7 @@ use super::limits::{PAUSE_MAX, RECOVERY_PATIENCE};
 use super::network::{Cut, Network};
 use super::nodes::Nodes;
 use crate::faultfs::control::Order;
-use crate::faultfs::weather::Weather;
+use crate::faultfs::weather::{Counts, Weather};
 use crate::sim::draws::Draws;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -169,6 +169,8 @@ pub struct Chaos<'a> {
 
 /// The name of the snapshots that media come back as.
 const SNAPSHOT: &str = "earlier";
+/// How much longer a fault of drives holds where no operation has met it.
+const FEEL_MAX: Duration = Duration::from_secs(10);
 /// How long a fault holds.
 const HOLD: std::ops::Range<Duration> = Duration::from_secs(2)..Duration::from_secs(15);
 /// How long a node may take to stop in order.
@@ -252,6 +254,26 @@ impl<'a> Chaos<'a> {
     async fn hold(&mut self) {
         let hold = self.draws.duration(HOLD).min(self.choice.hold_max);
         tokio::time::sleep(hold).await;
+    }
+
+    /// Tried is not felt: a drive that is written to seldom may meet none of what goes wrong in a hundred writes.
+    async fn hold_until_felt(&self, fault: Fault, before: &Counts) {
+        let is_felt = |now: &Counts| match fault {
+            // The first of either takes the drive out, before it feels the other.
+            Fault::DriveErrors => {
+                now.write_errors + now.flush_errors > before.write_errors + before.flush_errors
+            }
+            Fault::DriveMisdirects => {
+                now.lost_writes > before.lost_writes && now.misdirected_writes > before.misdirected_writes
+            }
+            Fault::DriveFull => now.full_writes > before.full_writes,
+            Fault::DriveLies => now.flush_lies > before.flush_lies,
+            _ => true,
+        };
+        let begun = Instant::now();
+        while !is_felt(&self.nodes.volumes.counts()) && begun.elapsed() < FEEL_MAX {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     fn say(&self, fault: Fault, what: &str) {
@@ -376,8 +398,8 @@ impl<'a> Chaos<'a> {
                 ..Weather::default()
             },
             Fault::DriveMisdirects => Weather {
-                lost_write_per_million: rate(300_000),
-                misdirected_write_per_million: rate(300_000),
+                lost_write_per_million: 20_000 + rate(280_000),
+                misdirected_write_per_million: 20_000 + rate(280_000),
                 read_flip_per_million: rate(20_000),
                 ..Weather::default()
             },
@@ -393,10 +415,12 @@ impl<'a> Chaos<'a> {
         };
         self.say(fault, &format!("nodes {ids:?}"));
         let volumes: Vec<String> = ids.iter().flat_map(|id| self.nodes.drives_of(*id)).collect();
+        let before = self.nodes.volumes.counts();
         for volume in &volumes {
             self.nodes.weather(volume, weather.clone());
         }
         self.hold().await;
+        self.hold_until_felt(fault, &before).await;
         if fault == Fault::DriveLies {
             // Under the lie, or it would not be felt.
             self.nodes.cut_power(&ids);

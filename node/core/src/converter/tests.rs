@@ -44,6 +44,7 @@ fn sealed_slab(view: &ClusterView, missing: u32) -> SlabRecord {
         }),
         epoch: Epoch::new(2),
         generation: Generation::new(4),
+        next_generation: Generation::new(6),
         given_out: None,
         profile: placed.profile,
         holders: placed.holders,
@@ -59,7 +60,7 @@ fn with_a_copy_in_each_zone_nothing_crosses_zones() {
         let record = sealed_slab(&view, 0);
         let plan = plan(&record, &view, 11).unwrap();
         assert_eq!(plan.tasks.len(), shape.len());
-        assert_eq!((plan.source_generation, plan.generation), (Generation::new(4), Generation::new(5)));
+        assert_eq!((plan.source_generation, plan.generation), (Generation::new(4), Generation::new(6)));
         let mut computed = BTreeSet::new();
         for task in &plan.tasks {
             let zone = view.zone_of(task.node).unwrap();
@@ -144,13 +145,14 @@ fn the_new_layout_is_proposed_once_every_fragment_is_there() {
     let answer = done(&conversion, 1);
     let Progress::Relayout(relayout) = conversion.answer(1, answer) else { panic!("all are there") };
     assert_eq!((relayout.slab, relayout.known, relayout.missing), (record.slab, record.generation, 0));
+    assert_eq!(relayout.layout, record.next_generation);
     assert!(relayout.table_crc32c.iter().copied().eq(1000..1012));
     assert_eq!(relayout.holders, conversion.plan().holders);
     assert_eq!(conversion.answer(1, Encoded::Failed), Progress::Relayout(relayout));
 }
 
 #[test]
-fn one_failed_encoder_abandons_once_all_have_answered() {
+fn one_failed_encoder_fails_it_once_all_have_answered() {
     let view = cluster(&[4, 4, 4]);
     let planned = plan(&sealed_slab(&view, 0), &view, 1).unwrap();
     let short = Encoded::Done { tables_crc32c: vec![1] };
@@ -160,7 +162,7 @@ fn one_failed_encoder_abandons_once_all_have_answered() {
         let answer = done(&conversion, 1);
         assert_eq!(conversion.answer(1, answer), Progress::Pending);
         let answer = done(&conversion, 2);
-        assert_eq!(conversion.answer(2, answer), Progress::Abandon);
+        assert_eq!(conversion.answer(2, answer), Progress::Failed);
     }
     assert_eq!(planned, plan(&sealed_slab(&view, 0), &view, 1).unwrap(), "a retry goes to the same places");
 }

@@ -49,6 +49,7 @@ pub(super) fn opened(count: u64, zones: &[u8]) -> (SlabRecord, Spread) {
         state: SlabState::Open,
         epoch: Epoch::FIRST,
         generation: Generation::FIRST,
+        next_generation: Generation::FIRST.next(),
         profile,
         holders,
         writer: NodeId::new(1),

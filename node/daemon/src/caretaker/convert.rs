@@ -1,25 +1,37 @@
 //! One conversion: plan, have each zone encode its share, commit the new layout. The old copies are given back by their holders ([`crate::sweeper`]).
 
-use super::{CaretakerParts, META_PATIENCE};
+use super::attempts::Attempts;
+use super::{CaretakerParts, META_PATIENCE, lock};
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{Either, join_all, select};
+use std::pin::pin;
+use std::sync::Mutex;
 use std::time::Duration;
-use strongroom_core::converter::{self, Conversion, EncodeTask, Encoded, Progress};
+use strongroom_core::converter::{self, Conversion, EncodeTask, Encoded, NotNow, Progress};
 use strongroom_format::wire::message::{Request, Response};
 use strongroom_meta::group::{GroupCommand, GroupReply};
-use strongroom_types::{Deadline, SlabRecord};
+use strongroom_types::{Deadline, Health, NodeId, SlabRecord};
 
 /// How long an encoder may take for a whole slab.
 const ENCODE_PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks at whether its node still answers at all.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Tries to make a sealed slab cold. Where it cannot be now, it is left as it is for a later walk.
-pub(super) async fn convert(parts: &CaretakerParts, record: SlabRecord) {
+pub(super) async fn convert(parts: &CaretakerParts, attempts: &Mutex<Attempts>, record: SlabRecord) {
     let view = parts.monitor.view();
     // The same for every attempt at this layout, so that a retry finds the fragments that an earlier one has finished.
-    let seed = record.slab.to_bits() ^ u64::from(record.generation.get());
+    let seed = record.slab.to_bits() ^ u64::from(record.next_generation.get());
     let plan = match converter::plan(&record, &view, seed) {
         Ok(plan) => plan,
-        Err(reason) => return tracing::debug!(slab = %record.slab, %reason, "slab is not converted now"),
+        Err(reason) => {
+            tracing::debug!(slab = %record.slab, %reason, "slab is not converted now");
+            // What earlier attempts made may be what fills the drives. All else has nothing to do with them.
+            if let NotNow::Placement(_) = reason {
+                failed(parts, attempts, &record).await;
+            }
+            return;
+        }
     };
     let mut conversion = Conversion::new(plan);
     let tasks = conversion.plan().tasks.clone();
@@ -28,11 +40,12 @@ pub(super) async fn convert(parts: &CaretakerParts, record: SlabRecord) {
     for (task, answer) in answers.into_iter().enumerate() {
         progress = conversion.answer(task, answer);
     }
-    let Progress::Relayout(relayout) = progress else { return };
+    let Progress::Relayout(relayout) = progress else { return failed(parts, attempts, &record).await };
     let profile = relayout.profile;
     let command = GroupCommand::Relayout {
         slab: relayout.slab,
         generation: relayout.known,
+        layout: relayout.layout,
         profile,
         holders: relayout.holders,
         table_crc32c: relayout.table_crc32c,
@@ -46,14 +59,42 @@ pub(super) async fn convert(parts: &CaretakerParts, record: SlabRecord) {
     }
 }
 
+/// Notes the failure, and gives up what was made so far where that did not help for long.
+async fn failed(parts: &CaretakerParts, attempts: &Mutex<Attempts>, record: &SlabRecord) {
+    let (slab, layout) = (record.slab, record.next_generation);
+    if !lock(attempts).note(slab, parts.env.clock.now()) {
+        return;
+    }
+    let deadline = Deadline::after(parts.env.clock.now(), META_PATIENCE);
+    match parts.meta.write(slab.group(), GroupCommand::AbandonLayout { slab, layout }, deadline).await {
+        Ok(GroupReply::Slab(_)) => {
+            tracing::info!(%slab, %layout, "layout does not come about: it is given up")
+        }
+        Ok(other) => tracing::debug!(%slab, ?other, "slab got another layout meanwhile"),
+        Err(error) => tracing::debug!(%slab, %error, "layout not given up yet"),
+    }
+}
+
 async fn encode(parts: &CaretakerParts, task: &EncodeTask) -> Encoded {
     let request = Request::Encode(task.encode.clone());
-    match parts.peers.ask(task.node, &request, Bytes::new(), ENCODE_PATIENCE).await {
+    let asked = pin!(parts.peers.ask(task.node, &request, Bytes::new(), ENCODE_PATIENCE));
+    let Either::Left((answer, _)) = select(asked, pin!(silence(parts, task.node))).await else {
+        tracing::debug!(slab = %task.encode.slab, node = %task.node, "encoder's node does not answer any more");
+        return Encoded::Failed;
+    };
+    match answer {
         Ok((Response::Encoded { tables_crc32c }, _)) => Encoded::Done { tables_crc32c },
         Ok(_) => Encoded::Failed,
         Err(error) => {
             tracing::debug!(slab = %task.encode.slab, node = %task.node, %error, "encoder failed");
             Encoded::Failed
         }
+    }
+}
+
+/// Ends once the node is found to be down. What was asked of it before may never be answered, though it comes back soon.
+async fn silence(parts: &CaretakerParts, node: NodeId) {
+    while parts.monitor.view().node(node).is_some_and(|node| node.health == Health::Up) {
+        parts.env.clock.sleep(LOOK_EVERY).await;
     }
 }

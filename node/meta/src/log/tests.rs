@@ -56,6 +56,11 @@ async fn a_saved_vote_outlives_a_power_cut() {
     log.save_vote(&openraft::Vote::new(4, 2)).await.unwrap();
     media.power_cut(0);
     assert_eq!(open(&media).unwrap().read_vote().await.unwrap(), Some(openraft::Vote::new(4, 2)));
+    let mut log = open(&media).unwrap();
+    log.save_vote(&openraft::Vote::new_committed(4, 2)).await.unwrap();
+    media.power_cut(0);
+    let found = open(&media).unwrap().read_vote().await.unwrap();
+    assert_eq!(found, Some(openraft::Vote::new(4, 2)), "that it won is for it to show again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,10 +143,10 @@ async fn entries_of_a_later_term_replace_truncated_ones() {
 fn entries_have_the_bytes_that_are_on_disks() {
     let entry = entries(3, 7..8).remove(0);
     let bytes = super::encode_entry(&entry);
-    assert_eq!(bytes[0], 2, "version");
+    assert_eq!(bytes[0], 3, "version");
     // Log id: term 3, node 1, index 7. Payload: a normal command, the third kind, without entries.
     assert_eq!(bytes[5..], [3, 1, 7, 1, 2, 0]);
-    let crc = crc32c::crc32c(&[0, 0, 0, 0, 0, 0, 0, 7, 2, 3, 1, 7, 1, 2, 0]);
+    let crc = crc32c::crc32c(&[0, 0, 0, 0, 0, 0, 0, 7, 3, 3, 1, 7, 1, 2, 0]);
     assert_eq!(bytes[1..5], crc.to_be_bytes());
     assert_eq!(super::decode_entry(7, &bytes).unwrap(), entry);
     assert!(super::decode_entry(8, &bytes).is_err(), "an entry at another's place");
@@ -164,7 +169,7 @@ fn with_version(index: u64, version: u8, body: &[u8]) -> Bytes {
 async fn an_entry_that_another_version_wrote_is_no_damage_and_stays() {
     let expected = super::ENTRY_VERSION;
     for (version, body, whole) in
-        [(1, &[3, 1, 4][..], false), (3, &[9; 40], false), (expected, &[9; 40], true)]
+        [(1, &[3, 1, 4][..], false), (expected + 1, &[9; 40], false), (expected, &[9; 40], true)]
     {
         let media = MemoryMedia::new();
         let log = filled(&media, 4).await;

@@ -103,12 +103,15 @@ pub(crate) fn apply(
         GroupCommand::CommitSeal { slab, epoch, sealed } => {
             change_slab(changes, slab, |record| slab::commit_seal(record, epoch, &sealed))
         }
-        GroupCommand::Relayout { slab, generation, profile, holders, table_crc32c, missing } => {
-            let layout = Layout { profile, holders, table_crc32c, missing };
+        GroupCommand::Relayout { slab, generation, layout, profile, holders, table_crc32c, missing } => {
+            let layout = Layout { generation: layout, profile, holders, table_crc32c, missing };
             change_slab(changes, slab, |record| slab::relayout(record, generation, layout))
         }
         GroupCommand::CountWhole { slab, generation, whole } => {
             change_slab(changes, slab, |record| slab::count_whole(record, generation, whole))
+        }
+        GroupCommand::AbandonLayout { slab, layout } => {
+            change_slab(changes, slab, |record| slab::abandon_layout(record, layout))
         }
         GroupCommand::KillEmpty { slab } => change_slab(changes, slab, slab::kill_empty),
         GroupCommand::FenceSession { session } => {

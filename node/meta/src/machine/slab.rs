@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!            BeginSeal (epoch+1)        CommitSeal at the epoch
-//!   Open ───────────────────▶ Sealing ───────────────────▶ Sealed ⟲ Relayout (generation+1)
-//!                             ⟲ BeginSeal (epoch+1)       │        ⟲ CountWhole
+//!   Open ───────────────────▶ Sealing ───────────────────▶ Sealed ⟲ Relayout (next generation)
+//!                             ⟲ BeginSeal (epoch+1)       │        ⟲ CountWhole, AbandonLayout
 //!                                                         │ KillEmpty (no rows)
 //!                                                         ▼
 //!                                                        Dead
@@ -29,6 +29,7 @@ pub(crate) fn open(
         state: SlabState::Open,
         epoch: Epoch::FIRST,
         generation: Generation::FIRST,
+        next_generation: Generation::FIRST.next(),
         profile,
         holders,
         writer,
@@ -66,6 +67,7 @@ pub(crate) fn commit_seal(record: &SlabRecord, epoch: Epoch, sealed: &Sealed) ->
 
 /// A new layout of the same image: rows, length and root stay as they were sealed.
 pub(crate) struct Layout {
+    pub(crate) generation: Generation,
     pub(crate) profile: Profile,
     pub(crate) holders: Holders,
     pub(crate) table_crc32c: heapless::Vec<u32, 32>,
@@ -74,12 +76,23 @@ pub(crate) struct Layout {
 
 pub(crate) fn relayout(record: &SlabRecord, generation: Generation, layout: Layout) -> Option<SlabRecord> {
     match &record.state {
-        SlabState::Sealed(sealed) if record.generation == generation => {
-            let Layout { profile, holders, table_crc32c, missing } = layout;
+        SlabState::Sealed(sealed)
+            if record.generation == generation && record.next_generation == layout.generation =>
+        {
+            let Layout { generation, profile, holders, table_crc32c, missing } = layout;
             let sealed = Sealed { table_crc32c, missing, ..sealed.clone() };
-            let generation = generation.next();
-            let state = SlabState::Sealed(sealed);
-            Some(SlabRecord { state, generation, profile, holders, ..record.clone() })
+            let (state, next_generation) = (SlabState::Sealed(sealed), generation.next());
+            Some(SlabRecord { state, generation, next_generation, profile, holders, ..record.clone() })
+        }
+        SlabState::Open | SlabState::Sealing | SlabState::Sealed(_) | SlabState::Dead => None,
+    }
+}
+
+/// The layout that is being made under `layout` will never be the present one; the next attempt makes another.
+pub(crate) fn abandon_layout(record: &SlabRecord, layout: Generation) -> Option<SlabRecord> {
+    match &record.state {
+        SlabState::Sealed(_) if record.next_generation == layout => {
+            Some(SlabRecord { next_generation: layout.next(), ..record.clone() })
         }
         SlabState::Open | SlabState::Sealing | SlabState::Sealed(_) | SlabState::Dead => None,
     }
@@ -128,6 +141,7 @@ pub(crate) fn malformed(command: &GroupCommand) -> Option<&'static str> {
         | GroupCommand::CloseBucket { .. }
         | GroupCommand::Commit { .. }
         | GroupCommand::CommitSeal { .. }
+        | GroupCommand::AbandonLayout { .. }
         | GroupCommand::CountWhole { .. }
         | GroupCommand::KillEmpty { .. }
         | GroupCommand::FenceSession { .. } => None,

@@ -101,7 +101,7 @@ fn has_room(facts: &Facts, record: &SlabRecord, state: &DriveState, data_len_byt
     let Ok(geometry) = FragmentGeometry::for_extent_len(state.extent_len_bytes) else { return false };
     let reports = facts.fragments.iter().filter(|(_, drive, _)| *drive == state.drive);
     let of_next = reports.flat_map(|(_, _, reports)| reports).filter(|report| {
-        report.address.slab == record.slab && report.address.generation == record.generation.next()
+        report.address.slab == record.slab && report.address.generation == record.next_generation
     });
     let taken: u32 = of_next.map(|report| report.extents).sum();
     let needed = geometry.extents_for(data_len_bytes);

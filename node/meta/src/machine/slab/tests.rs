@@ -1,6 +1,6 @@
 //! Every state against every command, with what matches and what does not.
 
-use super::{Layout, begin_seal, commit_seal, count_whole, malformed, open, relayout};
+use super::{Layout, abandon_layout, begin_seal, commit_seal, count_whole, malformed, open, relayout};
 use crate::group::GroupCommand;
 use strongroom_types::slab::Sealed;
 use strongroom_types::{
@@ -25,8 +25,9 @@ fn states() -> Vec<SlabState> {
     vec![SlabState::Open, SlabState::Sealing, SlabState::Sealed(sealed(3)), SlabState::Dead]
 }
 
-fn layout() -> Layout {
+fn layout(generation: u32) -> Layout {
     Layout {
+        generation: Generation::new(generation),
         profile: Profile::new(3, 3).unwrap(),
         holders: holders(6),
         table_crc32c: (0..6).collect(),
@@ -96,22 +97,43 @@ fn commit_seal_needs_the_epoch_and_sealing_or_the_very_same_seal() {
 
 #[test]
 fn relayout_needs_the_generation_and_a_sealed_slab_and_keeps_the_image() {
+    let known = [(1, 5, false), (2, 5, true), (3, 5, false), (2, 4, false), (2, 6, false), (2, 3, false)];
     for state in states() {
-        for (known, matches) in [(1, false), (2, true), (3, false)] {
-            let record = SlabRecord { state: state.clone(), generation: Generation::new(2), ..opened() };
-            let found = relayout(&record, Generation::new(known), layout());
+        for (known, made, matches) in known {
+            let (generation, next_generation) = (Generation::new(2), Generation::new(5));
+            let record = SlabRecord { state: state.clone(), generation, next_generation, ..opened() };
+            let found = relayout(&record, Generation::new(known), layout(made));
             if !(matches && matches!(state, SlabState::Sealed(_))) {
-                assert_eq!(found, None, "{state:?} at {known}");
+                assert_eq!(found, None, "{state:?} at {known}, made under {made}");
                 continue;
             }
             let found = found.unwrap();
-            assert_eq!(found.generation, Generation::new(3));
+            assert_eq!((found.generation, found.next_generation), (Generation::new(5), Generation::new(6)));
             assert_eq!(found.epoch, record.epoch);
             assert_eq!((found.profile, found.holders.len()), (Profile::new(3, 3).unwrap(), 6));
             let after = found.sealed().unwrap();
             assert_eq!((after.rows, after.len_bytes, after.root_crc32c), (3, 3 * 4096, 9));
             assert_eq!((after.table_crc32c.len(), after.missing), (6, 2));
         }
+    }
+}
+
+#[test]
+fn a_layout_that_was_given_up_is_never_taken() {
+    for state in states() {
+        let record = SlabRecord { state: state.clone(), ..opened() };
+        assert_eq!(abandon_layout(&record, Generation::new(1)), None, "the present one");
+        assert_eq!(abandon_layout(&record, Generation::new(3)), None, "not begun yet");
+        let found = abandon_layout(&record, Generation::new(2));
+        let SlabState::Sealed(_) = state else {
+            assert_eq!(found, None, "{state:?}");
+            continue;
+        };
+        let found = found.unwrap();
+        assert_eq!(found, SlabRecord { next_generation: Generation::new(3), ..record.clone() });
+        assert_eq!(abandon_layout(&found, Generation::new(2)), None, "a late proposal gives up no other");
+        assert_eq!(relayout(&found, found.generation, layout(2)), None);
+        assert!(relayout(&found, found.generation, layout(3)).is_some());
     }
 }
 
@@ -141,6 +163,7 @@ fn layouts_with_a_wrong_count_are_malformed() {
     let command = |profile: Profile, holder_count, tables: u32| GroupCommand::Relayout {
         slab: SlabId::from_bits(1),
         generation: Generation::FIRST,
+        layout: Generation::FIRST.next(),
         profile,
         holders: holders(holder_count),
         table_crc32c: (0..tables).collect(),

@@ -66,7 +66,7 @@ async fn a_store_that_another_version_wrote_is_left_as_it_is() {
             let other = if is_entry {
                 crate::log::of_version(
                     GroupKeys::log_index(&key).unwrap(),
-                    if newer { 3 } else { 1 },
+                    if newer { u8::MAX } else { 1 },
                     &before,
                 )
             } else {

@@ -37,6 +37,7 @@ fn sound() -> Facts {
         state: SlabState::Sealed(sealed),
         epoch: Epoch::new(2),
         generation: Generation::FIRST,
+        next_generation: Generation::FIRST.next(),
         profile,
         holders,
         writer: NodeId::new(1),

@@ -24,6 +24,7 @@ fn sound() -> Facts {
         state: SlabState::Sealed(sealed),
         epoch: Epoch::new(2),
         generation: Generation::FIRST,
+        next_generation: Generation::FIRST.next(),
         profile,
         holders,
         writer: node,

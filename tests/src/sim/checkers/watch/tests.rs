@@ -43,6 +43,7 @@ fn record(generation: u32, state: SlabState) -> SlabRecord {
         state,
         epoch: Epoch::FIRST,
         generation: Generation::new(generation),
+        next_generation: Generation::new(generation).next(),
         profile: Profile::copies(3).unwrap(),
         holders,
         writer: NODE,
