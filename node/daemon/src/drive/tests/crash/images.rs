@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Subsets of so many writes that no flush covered are tried all.
 const PENDING_EXHAUSTIVE_MAX: usize = 6;
-/// And of so many each with every way it may be torn.
+/// And of so many each with every way of `torn`: ends and middles, in sectors and in blocks.
 const PENDING_TORN_EXHAUSTIVE_MAX: usize = 2;
 /// Of more, so many by seed.
 const SAMPLES: usize = 48;
