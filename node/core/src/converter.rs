@@ -166,7 +166,9 @@ pub enum Encoded {
         /// The checksums.
         tables_crc32c: Vec<u32>,
     },
-    /// It refused or did not answer.
+    /// A holder would not take its fragment as things are.
+    Refused,
+    /// It did not answer, or had what it needs not at hand.
     Failed,
 }
 
@@ -179,6 +181,8 @@ pub enum Progress {
     Relayout(Box<Relayout>),
     /// All encoders have answered, not all well: leave the slab as it is and try later. Nothing is freed now: a retry writes over what is there, and finds what was finished.
     Failed,
+    /// The same, and some holder would not take its fragment: if that lasts, what was made stands in the way.
+    Refused,
 }
 
 /// What to propose to the slab table, by compare-and-set on `known`.
@@ -223,9 +227,15 @@ impl Conversion {
                     Encoded::Done { tables_crc32c }
                 }
                 Encoded::Done { .. } | Encoded::Failed => Encoded::Failed,
+                Encoded::Refused => Encoded::Refused,
             });
         }
         self.progress()
+    }
+
+    fn failure(&self) -> Progress {
+        let refused = self.answers.contains(&Some(Encoded::Refused));
+        if refused { Progress::Refused } else { Progress::Failed }
     }
 
     /// Where the conversion stands.
@@ -236,7 +246,7 @@ impl Conversion {
         let mut table_crc32c = heapless::Vec::new();
         table_crc32c.resize(self.plan.holders.len(), 0).expect("as many as holders");
         for (task, answer) in self.plan.tasks.iter().zip(&self.answers) {
-            let Some(Encoded::Done { tables_crc32c }) = answer else { return Progress::Failed };
+            let Some(Encoded::Done { tables_crc32c }) = answer else { return self.failure() };
             for ((fragment, _, _), table) in task.encode.targets.iter().zip(tables_crc32c) {
                 table_crc32c[usize::from(fragment.get())] = *table;
             }

@@ -4,7 +4,7 @@
 //! fenced one is sealed, an empty one is killed, a sealed one becomes cold once it is old enough. Every step ends in one command that the
 //! table takes only if the slab still is what was seen (epoch or generation), so two caretakers at once do no harm.
 
-mod attempts;
+mod conversions;
 mod convert;
 mod recount;
 mod seal;
@@ -13,11 +13,11 @@ mod waits;
 use crate::alarms::Alarms;
 use crate::cluster::{Monitor, Peers};
 use crate::config::SlabPolicy;
-use crate::limits::{CONVERTS_MAX, RECOUNTS_MAX, SEALS_MAX, SLABS_PAGE};
+use crate::limits::{RECOUNTS_MAX, SEALS_MAX, SLABS_PAGE};
 use crate::status::SlabCounts;
 use crate::store::Found;
-use attempts::Attempts;
-use futures::future::{Either, select};
+use conversions::{Conversions, Outcome};
+use futures::future::select;
 use futures::stream::{self, FuturesUnordered, StreamExt};
 use recount::Recounts;
 use seal::Seals;
@@ -77,7 +77,7 @@ struct Walk {
     seen: Ages,
     sealing: BTreeSet<SlabId>,
     /// Sealed copies that are to become cold.
-    cool: Vec<SlabId>,
+    cool: BTreeSet<SlabId>,
     /// Sealed copies of which holders are missing.
     short: Vec<SlabId>,
 }
@@ -87,14 +87,11 @@ pub struct Caretaker {
     parts: CaretakerParts,
     /// Ages are measured from when this node first saw a slab so, since clocks of other nodes mean nothing here.
     first_seen: Mutex<Ages>,
-    /// Slabs that the last walk found are to become cold.
-    cool: Mutex<Vec<SlabId>>,
+    conversions: Mutex<Conversions>,
     /// Slabs that it found short of holders.
     short: Mutex<Vec<SlabId>>,
     counts: Mutex<SlabCounts>,
     convert_now: AtomicBool,
-    /// Conversions that failed.
-    attempts: Mutex<Attempts>,
     seals: Seals,
 }
 
@@ -104,11 +101,10 @@ impl Caretaker {
         let caretaker = Arc::new(Self {
             parts,
             first_seen: Mutex::new(BTreeMap::new()),
-            cool: Mutex::new(Vec::new()),
+            conversions: Mutex::new(Conversions::default()),
             short: Mutex::new(Vec::new()),
             counts: Mutex::new(SlabCounts::default()),
             convert_now: AtomicBool::new(false),
-            attempts: Mutex::new(Attempts::default()),
             seals: Seals::default(),
         });
         let walker = caretaker.clone();
@@ -153,7 +149,7 @@ impl Caretaker {
         }
         self.seals.begin_walk();
         let mut walk = Walk::default();
-        let mut unseen = false;
+        let mut unseen = BTreeSet::new();
         for group in (0..self.parts.groups).map(GroupId::new) {
             if self.parts.meta.leads(group) {
                 match self.slabs_of(group).await {
@@ -161,56 +157,52 @@ impl Caretaker {
                     Err(error) => {
                         tracing::debug!(%group, %error, "slab table cannot be walked now");
                         self.keep_seen(group, &mut walk.seen);
-                        unseen = true;
+                        unseen.insert(group);
                     }
                 }
             }
         }
-        if !unseen {
+        if unseen.is_empty() {
             self.seals.keep_only(&self.parts, &walk.sealing);
         }
         *lock(&self.first_seen) = walk.seen;
-        lock(&self.attempts).keep_only(&walk.cool);
+        lock(&self.conversions).found(walk.cool, |slab| !unseen.contains(&slab.group()));
         *lock(&self.counts) = walk.counts;
-        *lock(&self.cool) = walk.cool;
         *lock(&self.short) = walk.short;
     }
 
     /// None waits for another: an encoder that does not answer may hold up its own for minutes.
     async fn convert_ever(&self) {
         let mut under_way = FuturesUnordered::new();
-        let mut slabs = BTreeSet::new();
         loop {
-            while under_way.len() < CONVERTS_MAX
-                && let Some(slab) = self.take_due(&slabs)
-            {
-                slabs.insert(slab);
-                under_way.push(async move {
-                    self.convert(slab).await;
-                    slab
-                });
+            while let Some(slab) = self.take_conversion() {
+                under_way.push(self.convert(slab));
             }
             let pause = self.parts.env.clock.sleep(WALK_EVERY);
-            if under_way.is_empty() {
+            if lock(&self.conversions).is_idle() {
                 pause.await;
-            } else if let Either::Left((Some(slab), _)) = select(under_way.next(), pause).await {
-                slabs.remove(&slab);
+            } else {
+                select(under_way.next(), pause).await;
             }
         }
     }
 
-    /// The next slab to convert, and not one of those under way. The next walk finds it again.
-    fn take_due(&self, under_way: &BTreeSet<SlabId>) -> Option<SlabId> {
-        let mut cool = lock(&self.cool);
-        let (attempts, now) = (lock(&self.attempts), self.parts.env.clock.now());
-        let place = cool.iter().position(|slab| !under_way.contains(slab) && attempts.is_due(*slab, now))?;
-        Some(cool.remove(place))
+    fn take_conversion(&self) -> Option<SlabId> {
+        lock(&self.conversions).take(self.parts.env.clock.now())
     }
 
     async fn convert(&self, slab: SlabId) {
-        if let Some(record) = self.present(slab).await {
-            convert::convert(&self.parts, &self.attempts, record).await;
+        let note = |outcome| lock(&self.conversions).note(slab, outcome, self.parts.env.clock.now());
+        match self.present(slab).await {
+            None => drop(note(Outcome::Failed)),
+            Some(record) => {
+                let outcome = convert::convert(&self.parts, &record).await;
+                if note(outcome) && convert::give_up(&self.parts, &record).await {
+                    lock(&self.conversions).gave_up(slab);
+                }
+            }
         }
+        lock(&self.conversions).end(slab);
     }
 
     async fn recount_due(&self, recounts: &mut Recounts) {
@@ -283,7 +275,7 @@ impl Caretaker {
                     let since = self.note(&mut walk.seen, &record, Seen::Hot, now);
                     let cool = now.since(since) >= self.parts.policy.convert_after;
                     if cool || self.convert_now.load(Ordering::Relaxed) {
-                        walk.cool.push(record.slab);
+                        walk.cool.insert(record.slab);
                     }
                 }
                 SlabState::Sealed(_) | SlabState::Dead => {}

@@ -61,6 +61,22 @@ enum EncodeError {
     Request(&'static str),
 }
 
+impl EncodeError {
+    /// What who asked is told: whether a retry may do better, or a holder will not take its fragment as things are.
+    fn refusal(self) -> Refusal {
+        match self {
+            Self::Request(reason) => Refusal::Invalid(reason.into()),
+            Self::Target(CallError::Refused {
+                refusal: refusal @ (Refusal::DriveError | Refusal::Full | Refusal::Invalid(_)),
+                ..
+            }) => refusal,
+            // What it finished is another thing, and stays so.
+            Self::Differs { .. } => Refusal::DriveError,
+            Self::Source { .. } | Self::Target(_) | Self::Format(_) => Refusal::PeersMissing,
+        }
+    }
+}
+
 /// Does encodings for the node.
 pub struct Encoder {
     peers: Peers,
@@ -87,10 +103,9 @@ impl Encoder {
         let Ok(_place) = self.places.try_acquire() else { return Response::Refused(Refusal::Busy) };
         match self.encode(&encode).await {
             Ok(tables_crc32c) => Response::Encoded { tables_crc32c },
-            Err(EncodeError::Request(reason)) => Response::Refused(Refusal::Invalid(reason.into())),
             Err(error) => {
                 tracing::warn!(slab = %encode.slab, %error, "fragments were not made");
-                Response::Refused(Refusal::PeersMissing)
+                Response::Refused(error.refusal())
             }
         }
     }

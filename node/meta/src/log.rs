@@ -7,8 +7,9 @@
 //! stays, and the node does not start (`versions`).
 //!
 //! **What openraft 0.9.25 does with this** (read in its source; the tests' network checks it at every message):
-//! - A former leader goes on in its old term when it starts again with its committed vote (`engine_impl.rs`, `startup`). So if an
-//!   entry of its own were lost that a follower had got, it would put another one in its place under the same log id, and nobody
+//! - A former leader would go on in its old term when it starts again with its committed vote (`engine_impl.rs`, `startup`), and read at an index
+//!   that lacks what it had committed and does not remember to have (`Leader::new`, `noop_log_id`). So `read_vote` does not say that it won.
+//! - Were an entry of a leader's own lost that a follower had got, it could put another one in its place under the same log id, and nobody
 //!   would see the difference. It cannot be: `RaftCore` awaits the flush of an append (`raft_core.rs`, `append_to_log`) before it runs the
 //!   command that replicates it, commands run in order, and the range that replication reads ends at what the engine knew then.
 //!   A vote is saved, and awaited, before it is asked for or granted.
@@ -24,6 +25,7 @@ use crate::damage::{Damage, Judged, Verdict};
 use crate::kv::{Batch, KvError, OrderedKv};
 use crate::limits::{APPEND_LEN_BYTES_MAX, CLEAR_KEYS, LOG_READ_ENTRIES};
 use crate::raft::{LogEntry, LogId, StorageError, TypeConfig, Vote, next_index};
+use crate::raft_id::RaftId;
 use crate::syncer::Syncer;
 use bytes::{BufMut, Bytes, BytesMut};
 use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -142,6 +144,7 @@ pub(crate) fn check_version(index: u64, value: &[u8]) -> Result<(), RecordError>
 /// The Raft log of one group. Clones read and write the same log; openraft holds one to write and some to read.
 #[derive(Clone)]
 pub struct LogStore {
+    id: RaftId,
     kv: Arc<dyn OrderedKv>,
     keys: GroupKeys,
     syncer: Syncer,
@@ -159,9 +162,10 @@ struct Ends {
 }
 
 impl LogStore {
-    /// Opens the log of `group`; removes what a crash left of a purge.
+    /// Opens the log of `group`, whose voter here is `id`; removes what a crash left of a purge.
     pub(crate) fn open(
         kv: Arc<dyn OrderedKv>,
+        id: RaftId,
         group: Option<GroupId>,
         syncer: Syncer,
         spawn: Arc<dyn Spawn>,
@@ -187,7 +191,15 @@ impl LogStore {
             }
             None => purged,
         };
-        Ok(Self { kv, keys, syncer, spawn, ends: Arc::new(Mutex::new(Ends { purged, first, last })), damage })
+        Ok(Self {
+            id,
+            kv,
+            keys,
+            syncer,
+            spawn,
+            ends: Arc::new(Mutex::new(Ends { purged, first, last })),
+            damage,
+        })
     }
 
     /// The vote and the last entry that are there now.
@@ -377,14 +389,17 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.syncer.sync().await.map_err(|error| failed(AnyError::new(&error)))
     }
 
-    /// For whom this node voted, and not that it won: openraft, which asks at its start only, lets a leader that finds its own committed vote go on
-    /// as if it had never ended, and then answers reads without the entries that it had committed, and forgot to have, before. It has to be elected again.
+    /// openraft asks at its start only. Of a vote for this node itself it is told that it was given, and not that it won: it has to be elected again
+    /// (the module says why). One for another stays as it is, so that its lease is kept.
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
         let vote: Option<Vote> = record(&*self.kv, "vote", &self.keys.vote()).map_err(|error| {
             self.damage.stops(&error);
             StorageError::from(StorageIOError::read_vote(AnyError::new(&error)))
         })?;
-        Ok(vote.map(|vote| Vote { committed: false, ..vote }))
+        Ok(vote.map(|vote| {
+            let committed = vote.committed && vote.leader_id.node_id != self.id.to_bits();
+            Vote { committed, ..vote }
+        }))
     }
 
     /// Not synced: it only shortens the replay at the next start, and the store's order keeps it behind the entries.

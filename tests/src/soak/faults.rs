@@ -259,15 +259,16 @@ impl<'a> Chaos<'a> {
     /// Tried is not felt: a drive that is written to seldom may meet none of what goes wrong in a hundred writes.
     async fn hold_until_felt(&self, fault: Fault, before: &Counts) {
         let is_felt = |now: &Counts| match fault {
-            // The first of either takes the drive out, before it feels the other.
+            // The first of either may take the drive out, before it feels the other.
             Fault::DriveErrors => {
                 now.write_errors + now.flush_errors > before.write_errors + before.flush_errors
             }
             Fault::DriveMisdirects => {
-                now.lost_writes > before.lost_writes && now.misdirected_writes > before.misdirected_writes
+                now.lost_writes + now.misdirected_writes > before.lost_writes + before.misdirected_writes
             }
             Fault::DriveFull => now.full_writes > before.full_writes,
             Fault::DriveLies => now.flush_lies > before.flush_lies,
+            // Hanging and slow drives, and dead ones, are felt by whatever is asked of them.
             _ => true,
         };
         let begun = Instant::now();

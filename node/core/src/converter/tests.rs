@@ -156,13 +156,17 @@ fn one_failed_encoder_fails_it_once_all_have_answered() {
     let view = cluster(&[4, 4, 4]);
     let planned = plan(&sealed_slab(&view, 0), &view, 1).unwrap();
     let short = Encoded::Done { tables_crc32c: vec![1] };
-    for bad in [Encoded::Failed, short] {
+    for (bad, expected) in [
+        (Encoded::Failed, Progress::Failed),
+        (short, Progress::Failed),
+        (Encoded::Refused, Progress::Refused),
+    ] {
         let mut conversion = Conversion::new(planned.clone());
         assert_eq!(conversion.answer(0, bad), Progress::Pending);
         let answer = done(&conversion, 1);
         assert_eq!(conversion.answer(1, answer), Progress::Pending);
         let answer = done(&conversion, 2);
-        assert_eq!(conversion.answer(2, answer), Progress::Failed);
+        assert_eq!(conversion.answer(2, answer), expected);
     }
     assert_eq!(planned, plan(&sealed_slab(&view, 0), &view, 1).unwrap(), "a retry goes to the same places");
 }

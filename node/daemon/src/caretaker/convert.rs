@@ -1,16 +1,16 @@
 //! One conversion: plan, have each zone encode its share, commit the new layout. The old copies are given back by their holders ([`crate::sweeper`]).
 
-use super::attempts::Attempts;
-use super::{CaretakerParts, META_PATIENCE, lock};
+use super::conversions::Outcome;
+use super::{CaretakerParts, META_PATIENCE};
+use crate::cluster::CallError;
 use bytes::Bytes;
 use futures::future::{Either, join_all, select};
 use std::pin::pin;
-use std::sync::Mutex;
 use std::time::Duration;
 use strongroom_core::converter::{self, Conversion, EncodeTask, Encoded, NotNow, Progress};
-use strongroom_format::wire::message::{Request, Response};
+use strongroom_format::wire::message::{Refusal, Request, Response};
 use strongroom_meta::group::{GroupCommand, GroupReply};
-use strongroom_types::{Deadline, Health, NodeId, SlabRecord};
+use strongroom_types::{ClusterView, Deadline, Health, NodeId, NodeView, SlabRecord};
 
 /// How long an encoder may take for a whole slab.
 const ENCODE_PATIENCE: Duration = Duration::from_secs(120);
@@ -18,19 +18,20 @@ const ENCODE_PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Tries to make a sealed slab cold. Where it cannot be now, it is left as it is for a later walk.
-pub(super) async fn convert(parts: &CaretakerParts, attempts: &Mutex<Attempts>, record: SlabRecord) {
+pub(super) async fn convert(parts: &CaretakerParts, record: &SlabRecord) -> Outcome {
     let view = parts.monitor.view();
     // The same for every attempt at this layout, so that a retry finds the fragments that an earlier one has finished.
     let seed = record.slab.to_bits() ^ u64::from(record.next_generation.get());
-    let plan = match converter::plan(&record, &view, seed) {
+    let plan = match converter::plan(record, &view, seed) {
         Ok(plan) => plan,
         Err(reason) => {
             tracing::debug!(slab = %record.slab, %reason, "slab is not converted now");
-            // What earlier attempts made may be what fills the drives. All else has nothing to do with them.
-            if let NotNow::Placement(_) = reason {
-                failed(parts, attempts, &record).await;
-            }
-            return;
+            return match reason {
+                NotNow::NotSealed | NotNow::AlreadyCold | NotNow::Empty => Outcome::Over,
+                // With every drive there it is room that is short, and what earlier attempts made may be what takes it.
+                NotNow::Placement(_) if is_whole(&view) => Outcome::Refused,
+                NotNow::NoProfile | NotNow::NoSource | NotNow::Placement(_) => Outcome::Failed,
+            };
         }
     };
     let mut conversion = Conversion::new(plan);
@@ -40,7 +41,11 @@ pub(super) async fn convert(parts: &CaretakerParts, attempts: &Mutex<Attempts>, 
     for (task, answer) in answers.into_iter().enumerate() {
         progress = conversion.answer(task, answer);
     }
-    let Progress::Relayout(relayout) = progress else { return failed(parts, attempts, &record).await };
+    let relayout = match progress {
+        Progress::Relayout(relayout) => relayout,
+        Progress::Refused => return Outcome::Refused,
+        Progress::Failed | Progress::Pending => return Outcome::Failed,
+    };
     let profile = relayout.profile;
     let command = GroupCommand::Relayout {
         slab: relayout.slab,
@@ -53,26 +58,37 @@ pub(super) async fn convert(parts: &CaretakerParts, attempts: &Mutex<Attempts>, 
     };
     let deadline = Deadline::after(parts.env.clock.now(), META_PATIENCE);
     match parts.meta.write(record.slab.group(), command, deadline).await {
-        Ok(GroupReply::Slab(_)) => tracing::info!(slab = %record.slab, %profile, "slab is cold"),
+        Ok(GroupReply::Slab(_)) => {
+            tracing::info!(slab = %record.slab, %profile, "slab is cold");
+            return Outcome::Over;
+        }
         Ok(other) => tracing::debug!(slab = %record.slab, ?other, "slab got another layout meanwhile"),
         Err(error) => tracing::debug!(slab = %record.slab, %error, "new layout not committed yet"),
     }
+    Outcome::Failed
 }
 
-/// Notes the failure, and gives up what was made so far where that did not help for long.
-async fn failed(parts: &CaretakerParts, attempts: &Mutex<Attempts>, record: &SlabRecord) {
+fn is_whole(view: &ClusterView) -> bool {
+    let is_whole =
+        |node: &NodeView| node.health == Health::Up && node.drives.iter().all(|drive| drive.writable);
+    view.nodes.iter().all(is_whole)
+}
+
+/// Gives up what was made of the next layout so far. Whether the table answered.
+pub(super) async fn give_up(parts: &CaretakerParts, record: &SlabRecord) -> bool {
     let (slab, layout) = (record.slab, record.next_generation);
-    if !lock(attempts).note(slab, parts.env.clock.now()) {
-        return;
-    }
     let deadline = Deadline::after(parts.env.clock.now(), META_PATIENCE);
     match parts.meta.write(slab.group(), GroupCommand::AbandonLayout { slab, layout }, deadline).await {
         Ok(GroupReply::Slab(_)) => {
             tracing::info!(%slab, %layout, "layout does not come about: it is given up")
         }
         Ok(other) => tracing::debug!(%slab, ?other, "slab got another layout meanwhile"),
-        Err(error) => tracing::debug!(%slab, %error, "layout not given up yet"),
+        Err(error) => {
+            tracing::debug!(%slab, %error, "layout not given up yet");
+            return false;
+        }
     }
+    true
 }
 
 async fn encode(parts: &CaretakerParts, task: &EncodeTask) -> Encoded {
@@ -87,7 +103,13 @@ async fn encode(parts: &CaretakerParts, task: &EncodeTask) -> Encoded {
         Ok(_) => Encoded::Failed,
         Err(error) => {
             tracing::debug!(slab = %task.encode.slab, node = %task.node, %error, "encoder failed");
-            Encoded::Failed
+            match error {
+                CallError::Refused {
+                    refusal: Refusal::DriveError | Refusal::Full | Refusal::Invalid(_),
+                    ..
+                } => Encoded::Refused,
+                _ => Encoded::Failed,
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{LogError, LogStore};
 use crate::codec::{GroupKeys, RecordError};
 use crate::kv::{Batch, MemoryKv, MemoryMedia, OrderedKv};
 use crate::raft::{Command, LogEntry, LogId};
+use crate::raft_id::RaftId;
 use crate::syncer::Syncer;
 use crate::testing::env_alone;
 use bytes::Bytes;
@@ -12,12 +13,14 @@ use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
 use std::sync::Arc;
 use strongroom_types::GroupId;
 
+const ID: RaftId = RaftId::from_bits(7);
+
 fn open(media: &MemoryMedia) -> Result<LogStore, LogError> {
     let env = env_alone(1);
     let kv: Arc<dyn OrderedKv> = Arc::new(MemoryKv::on(media));
     let syncer = Syncer::new(Arc::clone(&kv), &env);
     let damage = crate::damage::Damage::new(Arc::clone(&kv), crate::damage::Alarms::default());
-    LogStore::open(kv, Some(GroupId::new(3)), syncer, env.spawn, damage)
+    LogStore::open(kv, ID, Some(GroupId::new(3)), syncer, env.spawn, damage)
 }
 
 fn log_id(term: u64, index: u64) -> LogId {
@@ -56,11 +59,15 @@ async fn a_saved_vote_outlives_a_power_cut() {
     log.save_vote(&openraft::Vote::new(4, 2)).await.unwrap();
     media.power_cut(0);
     assert_eq!(open(&media).unwrap().read_vote().await.unwrap(), Some(openraft::Vote::new(4, 2)));
-    let mut log = open(&media).unwrap();
-    log.save_vote(&openraft::Vote::new_committed(4, 2)).await.unwrap();
-    media.power_cut(0);
-    let found = open(&media).unwrap().read_vote().await.unwrap();
-    assert_eq!(found, Some(openraft::Vote::new(4, 2)), "that it won is for it to show again");
+    for (id, expected) in
+        [(2, openraft::Vote::new_committed(4, 2)), (ID.to_bits(), openraft::Vote::new(4, ID.to_bits()))]
+    {
+        let mut log = open(&media).unwrap();
+        log.save_vote(&openraft::Vote::new_committed(4, id)).await.unwrap();
+        media.power_cut(0);
+        let found = open(&media).unwrap().read_vote().await.unwrap();
+        assert_eq!(found, Some(expected), "that it won itself is for it to show again");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -239,14 +239,13 @@ pub(super) fn open_group(
 ) -> Result<OpenGroup, Box<StartError>> {
     let kv = || -> Arc<dyn OrderedKv> { life.lease.clone() };
     let (syncer, damage) = (&life.syncer, &life.damage);
-    let log = LogStore::open(kv(), group, syncer.clone(), Arc::clone(&env.spawn), damage.clone()).map_err(
-        |source| {
+    let log = LogStore::open(kv(), id, group, syncer.clone(), Arc::clone(&env.spawn), damage.clone())
+        .map_err(|source| {
             if source.is_damage() {
                 damage.found(&source);
             }
             Box::new(StartError::Log { group, source })
-        },
-    )?;
+        })?;
     let machine = StateMachine::open(kv(), group, id, syncer.clone(), Arc::clone(&env.spawn), damage.clone())
         .map_err(|source| {
             if source.is_damage() {

@@ -100,9 +100,10 @@ pub fn may_stay_hot(facts: &Facts, record: &SlabRecord) -> bool {
 fn has_room(facts: &Facts, record: &SlabRecord, state: &DriveState, data_len_bytes: u64) -> bool {
     let Ok(geometry) = FragmentGeometry::for_extent_len(state.extent_len_bytes) else { return false };
     let reports = facts.fragments.iter().filter(|(_, drive, _)| *drive == state.drive);
-    let of_next = reports.flat_map(|(_, _, reports)| reports).filter(|report| {
-        report.address.slab == record.slab && report.address.generation == record.next_generation
-    });
+    // Of layouts that were given up too: that is given back.
+    let of_next = reports
+        .flat_map(|(_, _, reports)| reports)
+        .filter(|report| report.address.slab == record.slab && report.address.generation > record.generation);
     let taken: u32 = of_next.map(|report| report.extents).sum();
     let needed = geometry.extents_for(data_len_bytes);
     // Placement asks for this even of a drive that has all of it already.
@@ -323,7 +324,7 @@ fn check_fragments(facts: &Facts, violations: &mut Vec<Violation>) {
                         .get(usize::from(report.address.fragment.get()))
                         .is_some_and(|holder| (holder.node, holder.drive) == (*node, *drive))
             });
-            // Of an attempt to make it cold, which is made again where there is room.
+            // Of an attempt to make it cold, which is made again where there is room; or of one that was just given up: settling has seen that such are given back.
             let is_attempt = record.is_some_and(|record| {
                 record.generation < report.address.generation && may_stay_hot(facts, record)
             });

@@ -144,7 +144,15 @@ impl Watch {
             let named = record.state != SlabState::Dead
                 && record.generation == address.generation
                 && holder.is_some_and(|holder| (holder.node, holder.drive) == (node, address.drive));
+            // What a conversion has finished is there for it, until the layout is taken or given up.
+            let next = record.state != SlabState::Dead
+                && record.next_generation == address.generation
+                && before.sealed
+                && now.is_none();
             match now {
+                _ if next => {
+                    self.found(FREED, format!("{node}: {address:?} was finished, the table has {record:?}"));
+                }
                 _ if !named => {}
                 Some((now, _)) if *unmarked => {
                     let place = usize::from(address.fragment.get());

@@ -109,7 +109,7 @@ pub(super) async fn unsettled(
     }
     for (drive, report) in fragments {
         let accounted = slabs.get(&report.address.slab).is_some_and(|record| {
-            if record.generation < report.address.generation && may_stay_hot(record) {
+            if record.next_generation == report.address.generation && may_stay_hot(record) {
                 return true;
             }
             let holder = record.holders.get(usize::from(report.address.fragment.get()));

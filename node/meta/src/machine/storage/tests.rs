@@ -9,6 +9,7 @@ use crate::machine::state::State;
 use crate::machine::window::{Outcome, Window};
 use crate::machine::{SnapshotStream, view::Changes};
 use crate::raft::{Command, LogEntry, Reply, StorageError, TypeConfig};
+use crate::raft_id::RaftId;
 use crate::syncer::Syncer;
 use crate::testing::env_alone;
 use openraft::EntryPayload;
@@ -27,8 +28,15 @@ fn stores(kv: Arc<dyn OrderedKv>) -> (LogStore, StateMachine) {
     // The spawner lives as long as the process of the test.
     std::mem::forget(Arc::clone(&env.spawn));
     let damage = crate::damage::Damage::new(Arc::clone(&kv), crate::damage::Alarms::default());
-    let log = LogStore::open(Arc::clone(&kv), GROUP, syncer.clone(), Arc::clone(&env.spawn), damage.clone())
-        .unwrap();
+    let log = LogStore::open(
+        Arc::clone(&kv),
+        RaftId::from_bits(1),
+        GROUP,
+        syncer.clone(),
+        Arc::clone(&env.spawn),
+        damage.clone(),
+    )
+    .unwrap();
     let id = crate::raft_id::RaftId::from_bits(1);
     let machine = StateMachine::open(kv, GROUP, id, syncer, env.spawn, damage).unwrap();
     (log, machine)

@@ -1,0 +1,202 @@
+//! Slabs that are to become cold: which is taken next, when one that failed is tried again, and when what was made so far is given up.
+//!
+//! A retry finds the fragments that an earlier one has finished, so a layout is kept as long as there is hope. But a holder may refuse its fragment for
+//! good: marks of one lie there without all that they speak of, or one of another profile, from before the cluster's shape changed. Or what was made
+//! fills the drives that the rest should go to. Then only a layout under another generation gets through.
+
+use crate::limits::CONVERTS_MAX;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::time::Duration;
+use strongroom_types::{Instant, SlabId};
+
+/// Before the second try; then twice as long each time.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// Refusals before the first layout of a slab is given up: half a minute with the pauses between. The next one gets twice as many, and so on, since making
+/// a layout again wears drives, and what stands in its way may have nothing to do with it.
+const REFUSALS_MIN: u32 = 7;
+const REFUSALS_MAX: u32 = REFUSALS_MIN << 6;
+
+/// What came of a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is cold, or not to be converted at all.
+    Over,
+    /// Something was not there, or busy: to be tried again.
+    Failed,
+    /// All were there, and a holder would not take its fragment.
+    Refused,
+}
+
+/// What waits, and what is under way. In memory only: a new leader begins to count anew.
+#[derive(Default)]
+pub(super) struct Conversions {
+    cool: BTreeSet<SlabId>,
+    under_way: BTreeSet<SlabId>,
+    last: Option<SlabId>,
+    failed: BTreeMap<SlabId, Attempts>,
+}
+
+struct Attempts {
+    next: Instant,
+    pause: Duration,
+    refusals: u32,
+    refusals_max: u32,
+}
+
+impl Conversions {
+    /// A walk found that these are to become cold. What is known of others is forgotten, where `is_seen` says that the walk saw their group.
+    pub(super) fn found(&mut self, cool: BTreeSet<SlabId>, is_seen: impl Fn(SlabId) -> bool) {
+        self.failed.retain(|slab, _| cool.contains(slab) || !is_seen(*slab));
+        self.cool = cool;
+    }
+
+    /// The next that is due, round by round; it counts as under way. `None` while as many are as may be.
+    pub(super) fn take(&mut self, now: Instant) -> Option<SlabId> {
+        if self.under_way.len() >= CONVERTS_MAX {
+            return None;
+        }
+        let last = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let (behind, all) = (self.cool.range((last, Bound::Unbounded)), self.cool.iter());
+        let is_due = |slab: &SlabId| {
+            let pauses = self.failed.get(slab).is_some_and(|attempts| now < attempts.next);
+            !pauses && !self.under_way.contains(slab)
+        };
+        let slab = behind.chain(all).copied().find(is_due)?;
+        self.last = Some(slab);
+        self.under_way.insert(slab);
+        Some(slab)
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Notes what came of a try; says whether its layout is to be given up.
+    pub(super) fn note(&mut self, slab: SlabId, outcome: Outcome, now: Instant) -> bool {
+        if outcome == Outcome::Over {
+            self.cool.remove(&slab);
+            self.failed.remove(&slab);
+            return false;
+        }
+        let attempts = self.failed.entry(slab).or_insert(Attempts {
+            next: now,
+            pause: PAUSE_MIN / 2,
+            refusals: 0,
+            refusals_max: REFUSALS_MIN,
+        });
+        attempts.pause = (attempts.pause * 2).min(PAUSE_MAX);
+        attempts.next = now.after(attempts.pause);
+        attempts.refusals += u32::from(outcome == Outcome::Refused);
+        attempts.refusals >= attempts.refusals_max
+    }
+
+    /// Its layout was given up.
+    pub(super) fn gave_up(&mut self, slab: SlabId) {
+        if let Some(attempts) = self.failed.get_mut(&slab) {
+            attempts.pause = PAUSE_MIN / 2;
+            attempts.refusals = 0;
+            attempts.refusals_max = (attempts.refusals_max * 2).min(REFUSALS_MAX);
+        }
+    }
+
+    /// The try has ended.
+    pub(super) fn end(&mut self, slab: SlabId) {
+        self.under_way.remove(&slab);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Conversions, Outcome, PAUSE_MAX, PAUSE_MIN, REFUSALS_MAX, REFUSALS_MIN};
+    use crate::limits::CONVERTS_MAX;
+    use std::time::Duration;
+    use strongroom_types::{GroupId, Instant, SlabId};
+
+    const START: Instant = Instant::ORIGIN;
+
+    fn slab(number: u64) -> SlabId {
+        SlabId::new(GroupId::new(0), number).unwrap()
+    }
+
+    fn found(slabs: impl IntoIterator<Item = u64>) -> Conversions {
+        let mut conversions = Conversions::default();
+        conversions.found(slabs.into_iter().map(slab).collect(), |_| true);
+        conversions
+    }
+
+    #[test]
+    fn all_get_their_turn_and_no_more_than_may_be_are_under_way() {
+        let mut conversions = found(0..5);
+        let mut turns = Vec::new();
+        for _ in 0..10 {
+            let taken: Vec<SlabId> = std::iter::from_fn(|| conversions.take(START)).collect();
+            assert_eq!(taken.len(), CONVERTS_MAX);
+            assert!(!conversions.is_idle());
+            taken.iter().for_each(|slab| conversions.end(*slab));
+            turns.extend(taken);
+        }
+        assert!(conversions.is_idle());
+        let expected: Vec<SlabId> = (0..5).map(slab).cycle().take(turns.len()).collect();
+        assert_eq!(turns, expected);
+    }
+
+    #[test]
+    fn one_that_is_under_way_is_not_taken_again_and_one_that_is_cold_not_either() {
+        let mut conversions = found([1]);
+        assert_eq!(conversions.take(START), Some(slab(1)));
+        conversions.found([slab(1)].into(), |_| true);
+        assert_eq!(conversions.take(START), None);
+        assert!(!conversions.note(slab(1), Outcome::Over, START));
+        conversions.end(slab(1));
+        assert_eq!(conversions.take(START), None);
+        conversions.found([slab(1)].into(), |_| true);
+        assert_eq!(conversions.take(START), Some(slab(1)), "the next walk found it again");
+    }
+
+    #[test]
+    fn what_fails_is_tried_ever_more_seldom_and_given_up_only_where_it_was_refused() {
+        for outcome in [Outcome::Failed, Outcome::Refused] {
+            let mut conversions = found([1]);
+            let (mut now, mut pauses, mut refusals, mut given_up) = (START, Vec::new(), 0, Vec::new());
+            for _ in 0..REFUSALS_MIN * 300 {
+                assert_eq!(conversions.take(now), Some(slab(1)));
+                refusals += 1;
+                if conversions.note(slab(1), outcome, now) {
+                    assert!(conversions.note(slab(1), outcome, now), "until it was given up");
+                    conversions.gave_up(slab(1));
+                    given_up.push(std::mem::take(&mut refusals));
+                }
+                conversions.end(slab(1));
+                let mut pause = Duration::ZERO;
+                while conversions.take(now.after(pause)).is_none() {
+                    pause += PAUSE_MIN / 2;
+                }
+                conversions.end(slab(1));
+                now = now.after(pause);
+                pauses.push(pause);
+            }
+            assert_eq!((pauses[0], pauses[1], pauses[5]), (PAUSE_MIN, 2 * PAUSE_MIN, PAUSE_MAX));
+            if outcome == Outcome::Failed {
+                assert!(given_up.is_empty());
+                continue;
+            }
+            assert_eq!(given_up[..3], [REFUSALS_MIN, 2 * REFUSALS_MIN, 4 * REFUSALS_MIN]);
+            assert_eq!(given_up[6..], [REFUSALS_MAX, REFUSALS_MAX, REFUSALS_MAX][..given_up.len() - 6]);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_slab_outlives_a_walk_that_did_not_see_it() {
+        let mut conversions = found([1]);
+        conversions.note(slab(1), Outcome::Failed, START);
+        conversions.found([].into(), |_| false);
+        conversions.found([slab(1)].into(), |_| true);
+        assert_eq!(conversions.take(START), None, "it still pauses");
+        conversions.found([].into(), |_| true);
+        conversions.found([slab(1)].into(), |_| true);
+        assert_eq!(conversions.take(START), Some(slab(1)));
+    }
+}
