@@ -50,7 +50,7 @@ pub enum PlacementError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotNow {
     /// A zone that would hold fragments has too few drives that answer and have room.
-    #[error("{zone} has {drives} usable drives for {fragments} fragments")]
+    #[error("{zone} has {drives} usable drives for {fragments} fragments{}", if *full { ": others are full" } else { "" })]
     ZoneShort {
         /// The zone.
         zone: ZoneId,
@@ -58,6 +58,8 @@ pub enum NotNow {
         drives: usize,
         /// Fragments that it should hold.
         fragments: usize,
+        /// It would have enough, were none of those that answer full.
+        full: bool,
     },
     /// Spread over this cluster's zones, the profile would not survive the loss of one.
     #[error("{profile} over {zones} zones does not survive the loss of one")]
@@ -150,7 +152,8 @@ pub fn place_cold(
         let wanted = (place..fragments).step_by(zones.len()).count();
         let pool = pools.iter().find(|pool| pool.zone == *zone);
         let drives = pool.map_or(0, |pool| pool.drives.len());
-        let short = NotNow::ZoneShort { zone: *zone, drives, fragments: wanted };
+        let full = would_do(view, *zone, wanted);
+        let short = NotNow::ZoneShort { zone: *zone, drives, fragments: wanted, full };
         let mut choice = Choosing::default();
         if wanted > 0 {
             let pool = pool.ok_or(short)?;
@@ -179,6 +182,16 @@ pub fn place_cold(
     let holders: Holders = (0..fragments).filter_map(|index| by_zone[index % zones.len()].next()).collect();
     assert_eq!(holders.len(), fragments, "each zone gave as many as were wanted of it");
     Ok(ColdPlacement { holders, nodes_shared })
+}
+
+/// Whether the zone's drives that answer could take so many fragments, had they room.
+fn would_do(view: &ClusterView, zone: ZoneId, wanted: usize) -> bool {
+    let of_zone = || view.nodes.iter().filter(|node| node.zone == zone);
+    let writable = |node: &NodeView| node.drives.iter().filter(|drive| drive.writable).count();
+    let up: Vec<usize> = of_zone().filter(|node| node.health == Health::Up).map(writable).collect();
+    let nodes = up.iter().filter(|drives| **drives > 0).count();
+    let away = of_zone().filter(|node| node.health == Health::Down && node.may_hold_data).count();
+    nodes >= wanted || (nodes + away < wanted && up.iter().sum::<usize>() >= wanted)
 }
 
 /// Whether fragments in these zones, in their order, survive the loss of any one of them.

@@ -16,7 +16,7 @@ use crate::config::SlabPolicy;
 use crate::limits::{RECOUNTS_MAX, SEALS_MAX, SLABS_PAGE};
 use crate::status::SlabCounts;
 use crate::store::Found;
-use conversions::{Conversions, Outcome};
+use conversions::Conversions;
 use futures::future::select;
 use futures::stream::{self, FuturesUnordered, StreamExt};
 use recount::Recounts;
@@ -171,7 +171,7 @@ impl Caretaker {
         *lock(&self.short) = walk.short;
     }
 
-    /// None waits for another: an encoder that does not answer may hold up its own for minutes.
+    /// A place that one is done with goes to the next at once: an encoder that does not answer may hold up its own for minutes.
     async fn convert_ever(&self) {
         let mut under_way = FuturesUnordered::new();
         loop {
@@ -179,7 +179,7 @@ impl Caretaker {
                 under_way.push(self.convert(slab));
             }
             let pause = self.parts.env.clock.sleep(WALK_EVERY);
-            if lock(&self.conversions).is_idle() {
+            if under_way.is_empty() {
                 pause.await;
             } else {
                 select(under_way.next(), pause).await;
@@ -192,17 +192,15 @@ impl Caretaker {
     }
 
     async fn convert(&self, slab: SlabId) {
-        let note = |outcome| lock(&self.conversions).note(slab, outcome, self.parts.env.clock.now());
-        match self.present(slab).await {
-            None => drop(note(Outcome::Failed)),
-            Some(record) => {
-                let outcome = convert::convert(&self.parts, &record).await;
-                if note(outcome) && convert::give_up(&self.parts, &record).await {
-                    lock(&self.conversions).gave_up(slab);
-                }
-            }
+        let Some(record) = self.present(slab).await else {
+            return lock(&self.conversions).end_unseen(slab);
+        };
+        let outcome = convert::convert(&self.parts, &record).await;
+        let (layout, now) = (record.next_generation, self.parts.env.clock.now());
+        let hopeless = lock(&self.conversions).end(slab, layout, outcome, now);
+        if hopeless {
+            convert::give_up(&self.parts, &record).await;
         }
-        lock(&self.conversions).end(slab);
     }
 
     async fn recount_due(&self, recounts: &mut Recounts) {

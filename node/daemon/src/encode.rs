@@ -280,3 +280,30 @@ fn fragments_of(codec: &Codec, data: &[Bytes], targets: &[Target], window: usize
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::EncodeError;
+    use crate::cluster::CallError;
+    use strongroom_format::wire::message::Refusal;
+    use strongroom_types::{FragmentIndex, NodeId};
+
+    #[test]
+    fn who_asked_is_told_whether_a_holder_would_not_or_could_not() {
+        let from = NodeId::new(1);
+        let target = |refusal| EncodeError::Target(CallError::Refused { from, refusal });
+        for refusal in [Refusal::DriveError, Refusal::Full, Refusal::Invalid("slice".into())] {
+            assert_eq!(target(refusal.clone()).refusal(), refusal);
+        }
+        for refusal in [Refusal::Busy, Refusal::NoSuchDrive, Refusal::Beyond { len_bytes: 0 }] {
+            assert_eq!(target(refusal).refusal(), Refusal::PeersMissing);
+        }
+        assert_eq!(EncodeError::Target(CallError::Misfit { from }).refusal(), Refusal::PeersMissing);
+        let source = EncodeError::Source { offset_bytes: 0, end_bytes: 1 };
+        assert_eq!(source.refusal(), Refusal::PeersMissing);
+        let differs =
+            EncodeError::Differs { node: from, fragment: FragmentIndex::new(0), expected: 1, found: 2 };
+        assert_eq!(differs.refusal(), Refusal::DriveError, "what is finished is not made again");
+        assert!(matches!(EncodeError::Request("twice").refusal(), Refusal::Invalid(_)));
+    }
+}

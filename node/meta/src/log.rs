@@ -9,7 +9,7 @@
 //! **What openraft 0.9.25 does with this** (read in its source; the tests' network checks it at every message):
 //! - A former leader would go on in its old term when it starts again with its committed vote (`engine_impl.rs`, `startup`), and read at an index
 //!   that lacks what it had committed and does not remember to have (`Leader::new`, `noop_log_id`). So `read_vote` does not say that it won.
-//! - Were an entry of a leader's own lost that a follower had got, it could put another one in its place under the same log id, and nobody
+//! - Were an entry of a leader's own lost while it leads and a follower had got it, it could put another one in its place under the same log id, and nobody
 //!   would see the difference. It cannot be: `RaftCore` awaits the flush of an append (`raft_core.rs`, `append_to_log`) before it runs the
 //!   command that replicates it, commands run in order, and the range that replication reads ends at what the engine knew then.
 //!   A vote is saved, and awaited, before it is asked for or granted.

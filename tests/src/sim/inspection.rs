@@ -21,8 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a node may take to give what is asked of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
-/// Looks at a cluster that has settled, until no slab's record changes between the beginning of one and its end: one without rows may still be
-/// killed, and where drives are small a conversion may succeed that had no room before.
+/// Looks at a cluster that has settled, until no slab's record and no drive changes between the beginning of one and its end: one without rows may
+/// still be killed, and where drives are small a conversion may be tried again, succeed that had no room before, or have its layout given up.
 const LOOKS_WHEN_SETTLED_MAX: usize = 5;
 
 /// What is seen of a run.
@@ -216,10 +216,9 @@ impl Inspection {
         let facts = loop {
             looks += 1;
             match self.gather().await {
-                Ok(Some(facts)) if facts.unsteady.is_empty() || looks == LOOKS_WHEN_SETTLED_MAX => {
-                    break facts;
-                }
-                Ok(Some(_)) => self.count("looks at a settled cluster in which a slab changed", 1),
+                Ok(Some(facts)) if looks == LOOKS_WHEN_SETTLED_MAX => break facts,
+                Ok(Some(facts)) if facts.unsteady.is_empty() && !facts.drives_moved => break facts,
+                Ok(Some(_)) => self.count("looks at a settled cluster in which a slab or a drive changed", 1),
                 Ok(None) => return Vec::new(),
                 Err(found) => return vec![found],
             }

@@ -171,7 +171,7 @@ fn too_few_nodes_share_by_drives_and_say_so() {
     assert!(placed.nodes_shared);
     assert_eq!(placed.holders.iter().collect::<BTreeSet<_>>().len(), 12, "distinct drives");
     let short = place_cold(&view, Profile::new(9, 6).unwrap(), &Holders::new(), 1).unwrap_err();
-    assert!(matches!(short, NotNow::ZoneShort { drives: 4, fragments: 5, .. }));
+    assert!(matches!(short, NotNow::ZoneShort { drives: 4, fragments: 5, full: false, .. }));
 }
 
 #[test]
@@ -179,12 +179,37 @@ fn cold_placement_waits_for_a_zone() {
     let mut view = cluster(&[&[FREE; 4], &[FREE; 4], &[FREE; 4]]);
     set_down(&mut view, 2);
     let refused = place_cold(&view, Profile::new(7, 5).unwrap(), &Holders::new(), 1);
-    assert_eq!(refused, Err(NotNow::ZoneShort { zone: ZoneId::new(2), drives: 0, fragments: 4 }));
+    let (zone, full) = (ZoneId::new(2), false);
+    assert_eq!(refused, Err(NotNow::ZoneShort { zone, drives: 0, fragments: 4, full }));
     let two = cluster(&[&[FREE; 6], &[FREE; 6]]);
     let profile = Profile::new(7, 5).unwrap();
     assert_eq!(place_cold(&two, profile, &Holders::new(), 1), Err(NotNow::Unsafe { profile, zones: 2 }));
     let refused = place_cold(&ClusterView::default(), profile, &Holders::new(), 1);
     assert_eq!(refused, Err(NotNow::Unsafe { profile, zones: 0 }));
+}
+
+#[test]
+fn a_zone_whose_drives_are_full_is_told_from_one_that_lacks_drives() {
+    let profile = Profile::new(3, 3).unwrap();
+    let short = |change: &dyn Fn(&mut ClusterView)| {
+        let mut view = cluster(&[&[FREE; 2], &[FREE; 2], &[FREE; 2]]);
+        view.nodes[1].drives.truncate(1);
+        for drive in &mut view.nodes[0].drives {
+            drive.extents_free = 1;
+        }
+        change(&mut view);
+        match place_cold(&view, profile, &Holders::new(), 1).unwrap_err() {
+            NotNow::ZoneShort { zone, full, .. } => (zone, full),
+            other => panic!("{other}"),
+        }
+    };
+    let zone = ZoneId::new(1);
+    assert_eq!(short(&|_| {}), (zone, true));
+    assert_eq!(short(&|view| view.nodes[1].health = Health::Down), (zone, false), "one is away");
+    assert_eq!(short(&|view| view.nodes[0].drives.clear()), (zone, false), "its drives are gone");
+    let off =
+        |view: &mut ClusterView| view.nodes[0].drives.iter_mut().for_each(|drive| drive.writable = false);
+    assert_eq!(short(&off), (zone, false), "its drives take nothing");
 }
 
 fn any_cluster() -> impl Strategy<Value = ClusterView> {
@@ -217,7 +242,7 @@ fn cold_fragments_wait_for_a_node_that_is_away_rather_than_share_one() {
     view.nodes[0].health = Health::Down;
     let (zone, drives, fragments) = (view.nodes[0].zone, 2, 2);
     let refused = place_cold(&view, profile, &Holders::new(), 1);
-    assert_eq!(refused, Err(NotNow::ZoneShort { zone, drives, fragments }));
+    assert_eq!(refused, Err(NotNow::ZoneShort { zone, drives, fragments, full: false }));
     // Where the cluster has no other node, its drives must do.
     let one: &[&[u32]] = &[&[50, 50]];
     assert!(place_cold(&cluster(&[one, both, both]), profile, &Holders::new(), 1).unwrap().nodes_shared);

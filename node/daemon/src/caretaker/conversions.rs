@@ -8,7 +8,7 @@ use crate::limits::CONVERTS_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
-use strongroom_types::{Instant, SlabId};
+use strongroom_types::{Generation, Instant, SlabId};
 
 /// Before the second try; then twice as long each time.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -25,7 +25,7 @@ pub(super) enum Outcome {
     Over,
     /// Something was not there, or busy: to be tried again.
     Failed,
-    /// All were there, and a holder would not take its fragment.
+    /// A holder would not take its fragment, or has no room because of what was made.
     Refused,
 }
 
@@ -39,6 +39,8 @@ pub(super) struct Conversions {
 }
 
 struct Attempts {
+    /// The generation that they were made under; refusals of another one say nothing of it.
+    layout: Generation,
     next: Instant,
     pause: Duration,
     refusals: u32,
@@ -69,42 +71,32 @@ impl Conversions {
         Some(slab)
     }
 
-    /// Whether nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
-        self.under_way.is_empty()
-    }
-
-    /// Notes what came of a try; says whether its layout is to be given up.
-    pub(super) fn note(&mut self, slab: SlabId, outcome: Outcome, now: Instant) -> bool {
+    /// A try at `layout` has ended, so; says whether that layout is to be given up. Whether it was, the next try shows by the layout that it is at.
+    pub(super) fn end(&mut self, slab: SlabId, layout: Generation, outcome: Outcome, now: Instant) -> bool {
+        self.under_way.remove(&slab);
         if outcome == Outcome::Over {
             self.cool.remove(&slab);
             self.failed.remove(&slab);
             return false;
         }
-        let attempts = self.failed.entry(slab).or_insert(Attempts {
-            next: now,
-            pause: PAUSE_MIN / 2,
-            refusals: 0,
-            refusals_max: REFUSALS_MIN,
-        });
+        let (next, pause) = (now, PAUSE_MIN / 2);
+        let fresh = Attempts { layout, next, pause, refusals: 0, refusals_max: REFUSALS_MIN };
+        let attempts = self.failed.entry(slab).or_insert(fresh);
+        if attempts.layout != layout {
+            let refusals_max = (attempts.refusals_max * 2).min(REFUSALS_MAX);
+            *attempts = Attempts { layout, next, pause, refusals: 0, refusals_max };
+        }
         attempts.pause = (attempts.pause * 2).min(PAUSE_MAX);
         attempts.next = now.after(attempts.pause);
         attempts.refusals += u32::from(outcome == Outcome::Refused);
-        attempts.refusals >= attempts.refusals_max
+        outcome == Outcome::Refused && attempts.refusals >= attempts.refusals_max
     }
 
-    /// Its layout was given up.
-    pub(super) fn gave_up(&mut self, slab: SlabId) {
-        if let Some(attempts) = self.failed.get_mut(&slab) {
-            attempts.pause = PAUSE_MIN / 2;
-            attempts.refusals = 0;
-            attempts.refusals_max = (attempts.refusals_max * 2).min(REFUSALS_MAX);
-        }
-    }
-
-    /// The try has ended.
-    pub(super) fn end(&mut self, slab: SlabId) {
+    /// A try has ended before it was known what it is at.
+    pub(super) fn end_unseen(&mut self, slab: SlabId) {
         self.under_way.remove(&slab);
+        // The next walk finds it again.
+        self.cool.remove(&slab);
     }
 }
 
@@ -113,9 +105,10 @@ mod tests {
     use super::{Conversions, Outcome, PAUSE_MAX, PAUSE_MIN, REFUSALS_MAX, REFUSALS_MIN};
     use crate::limits::CONVERTS_MAX;
     use std::time::Duration;
-    use strongroom_types::{GroupId, Instant, SlabId};
+    use strongroom_types::{Generation, GroupId, Instant, SlabId};
 
     const START: Instant = Instant::ORIGIN;
+    const LAYOUT: Generation = Generation::FIRST;
 
     fn slab(number: u64) -> SlabId {
         SlabId::new(GroupId::new(0), number).unwrap()
@@ -134,11 +127,13 @@ mod tests {
         for _ in 0..10 {
             let taken: Vec<SlabId> = std::iter::from_fn(|| conversions.take(START)).collect();
             assert_eq!(taken.len(), CONVERTS_MAX);
-            assert!(!conversions.is_idle());
-            taken.iter().for_each(|slab| conversions.end(*slab));
+            for slab in &taken {
+                conversions.end_unseen(*slab);
+            }
+            conversions.found((0..5).map(self::slab).collect(), |_| true);
             turns.extend(taken);
         }
-        assert!(conversions.is_idle());
+        assert!(conversions.under_way.is_empty());
         let expected: Vec<SlabId> = (0..5).map(slab).cycle().take(turns.len()).collect();
         assert_eq!(turns, expected);
     }
@@ -149,49 +144,71 @@ mod tests {
         assert_eq!(conversions.take(START), Some(slab(1)));
         conversions.found([slab(1)].into(), |_| true);
         assert_eq!(conversions.take(START), None);
-        assert!(!conversions.note(slab(1), Outcome::Over, START));
-        conversions.end(slab(1));
+        assert!(!conversions.end(slab(1), LAYOUT, Outcome::Over, START));
         assert_eq!(conversions.take(START), None);
         conversions.found([slab(1)].into(), |_| true);
         assert_eq!(conversions.take(START), Some(slab(1)), "the next walk found it again");
     }
 
+    /// Tries until the layout is to be given up, or `tries` times; the pauses between.
+    fn fail(
+        conversions: &mut Conversions,
+        (layout, outcome): (Generation, Outcome),
+        now: &mut Instant,
+        tries: u32,
+    ) -> (bool, Vec<Duration>) {
+        let mut pauses = Vec::new();
+        for _ in 0..tries {
+            assert_eq!(conversions.take(*now), Some(slab(1)));
+            let given_up = conversions.end(slab(1), layout, outcome, *now);
+            let mut probe = *now;
+            while conversions.take(probe).is_none() {
+                probe = probe.after(PAUSE_MIN / 2);
+            }
+            conversions.under_way.clear();
+            pauses.push(probe.since(*now));
+            *now = probe;
+            if given_up {
+                return (true, pauses);
+            }
+        }
+        (false, pauses)
+    }
+
     #[test]
     fn what_fails_is_tried_ever_more_seldom_and_given_up_only_where_it_was_refused() {
-        for outcome in [Outcome::Failed, Outcome::Refused] {
-            let mut conversions = found([1]);
-            let (mut now, mut pauses, mut refusals, mut given_up) = (START, Vec::new(), 0, Vec::new());
-            for _ in 0..REFUSALS_MIN * 300 {
-                assert_eq!(conversions.take(now), Some(slab(1)));
-                refusals += 1;
-                if conversions.note(slab(1), outcome, now) {
-                    assert!(conversions.note(slab(1), outcome, now), "until it was given up");
-                    conversions.gave_up(slab(1));
-                    given_up.push(std::mem::take(&mut refusals));
-                }
-                conversions.end(slab(1));
-                let mut pause = Duration::ZERO;
-                while conversions.take(now.after(pause)).is_none() {
-                    pause += PAUSE_MIN / 2;
-                }
-                conversions.end(slab(1));
-                now = now.after(pause);
-                pauses.push(pause);
-            }
-            assert_eq!((pauses[0], pauses[1], pauses[5]), (PAUSE_MIN, 2 * PAUSE_MIN, PAUSE_MAX));
-            if outcome == Outcome::Failed {
-                assert!(given_up.is_empty());
-                continue;
-            }
-            assert_eq!(given_up[..3], [REFUSALS_MIN, 2 * REFUSALS_MIN, 4 * REFUSALS_MIN]);
-            assert_eq!(given_up[6..], [REFUSALS_MAX, REFUSALS_MAX, REFUSALS_MAX][..given_up.len() - 6]);
+        let (mut conversions, mut now) = (found([1]), START);
+        let (given_up, pauses) = fail(&mut conversions, (LAYOUT, Outcome::Failed), &mut now, 50);
+        assert!(!given_up);
+        assert_eq!((pauses[0], pauses[1], pauses[5]), (PAUSE_MIN, 2 * PAUSE_MIN, PAUSE_MAX));
+        let mut layout = LAYOUT;
+        for expected in [1, 2, 4, 8, 16, 32, 64, 64].map(|times| times * REFUSALS_MIN) {
+            let (given_up, pauses) =
+                fail(&mut conversions, (layout, Outcome::Refused), &mut now, 2 * REFUSALS_MAX);
+            assert!(given_up);
+            assert_eq!(pauses.len(), expected as usize, "{layout}");
+            layout = layout.next();
         }
+        let (_, pauses) = fail(&mut conversions, (layout, Outcome::Refused), &mut now, 1);
+        assert_eq!(pauses[0], PAUSE_MIN, "another layout begins anew");
+    }
+
+    #[test]
+    fn a_layout_is_given_up_again_until_that_is_known_and_never_for_refusals_of_the_one_before() {
+        let (mut conversions, mut now) = (found([1]), START);
+        let refused = (LAYOUT, Outcome::Refused);
+        assert!(fail(&mut conversions, refused, &mut now, REFUSALS_MIN).0);
+        assert!(!fail(&mut conversions, (LAYOUT, Outcome::Failed), &mut now, 1).0);
+        assert!(fail(&mut conversions, refused, &mut now, 1).0, "the table did not hear of it");
+        let next = LAYOUT.next();
+        assert!(!fail(&mut conversions, (next, Outcome::Failed), &mut now, 100).0);
+        assert!(!fail(&mut conversions, (next, Outcome::Refused), &mut now, REFUSALS_MIN).0);
     }
 
     #[test]
     fn what_is_known_of_a_slab_outlives_a_walk_that_did_not_see_it() {
         let mut conversions = found([1]);
-        conversions.note(slab(1), Outcome::Failed, START);
+        conversions.end(slab(1), LAYOUT, Outcome::Failed, START);
         conversions.found([].into(), |_| false);
         conversions.found([slab(1)].into(), |_| true);
         assert_eq!(conversions.take(START), None, "it still pauses");

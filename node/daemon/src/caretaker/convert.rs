@@ -8,16 +8,17 @@ use futures::future::{Either, join_all, select};
 use std::pin::pin;
 use std::time::Duration;
 use strongroom_core::converter::{self, Conversion, EncodeTask, Encoded, NotNow, Progress};
+use strongroom_core::placement;
 use strongroom_format::wire::message::{Refusal, Request, Response};
 use strongroom_meta::group::{GroupCommand, GroupReply};
-use strongroom_types::{ClusterView, Deadline, Health, NodeId, NodeView, SlabRecord};
+use strongroom_types::{Deadline, Health, NodeId, SlabRecord};
 
 /// How long an encoder may take for a whole slab.
 const ENCODE_PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at whether its node still answers at all.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Tries to make a sealed slab cold. Where it cannot be now, it is left as it is for a later walk.
+/// Tries to make a sealed slab cold. Where it cannot be now, it is left as it is.
 pub(super) async fn convert(parts: &CaretakerParts, record: &SlabRecord) -> Outcome {
     let view = parts.monitor.view();
     // The same for every attempt at this layout, so that a retry finds the fragments that an earlier one has finished.
@@ -28,8 +29,8 @@ pub(super) async fn convert(parts: &CaretakerParts, record: &SlabRecord) -> Outc
             tracing::debug!(slab = %record.slab, %reason, "slab is not converted now");
             return match reason {
                 NotNow::NotSealed | NotNow::AlreadyCold | NotNow::Empty => Outcome::Over,
-                // With every drive there it is room that is short, and what earlier attempts made may be what takes it.
-                NotNow::Placement(_) if is_whole(&view) => Outcome::Refused,
+                // What earlier attempts made may be what takes the room.
+                NotNow::Placement(placement::NotNow::ZoneShort { full: true, .. }) => Outcome::Refused,
                 NotNow::NoProfile | NotNow::NoSource | NotNow::Placement(_) => Outcome::Failed,
             };
         }
@@ -68,14 +69,8 @@ pub(super) async fn convert(parts: &CaretakerParts, record: &SlabRecord) -> Outc
     Outcome::Failed
 }
 
-fn is_whole(view: &ClusterView) -> bool {
-    let is_whole =
-        |node: &NodeView| node.health == Health::Up && node.drives.iter().all(|drive| drive.writable);
-    view.nodes.iter().all(is_whole)
-}
-
-/// Gives up what was made of the next layout so far. Whether the table answered.
-pub(super) async fn give_up(parts: &CaretakerParts, record: &SlabRecord) -> bool {
+/// Gives up what was made of the next layout so far.
+pub(super) async fn give_up(parts: &CaretakerParts, record: &SlabRecord) {
     let (slab, layout) = (record.slab, record.next_generation);
     let deadline = Deadline::after(parts.env.clock.now(), META_PATIENCE);
     match parts.meta.write(slab.group(), GroupCommand::AbandonLayout { slab, layout }, deadline).await {
@@ -83,12 +78,8 @@ pub(super) async fn give_up(parts: &CaretakerParts, record: &SlabRecord) -> bool
             tracing::info!(%slab, %layout, "layout does not come about: it is given up")
         }
         Ok(other) => tracing::debug!(%slab, ?other, "slab got another layout meanwhile"),
-        Err(error) => {
-            tracing::debug!(%slab, %error, "layout not given up yet");
-            return false;
-        }
+        Err(error) => tracing::debug!(%slab, %error, "layout not given up yet"),
     }
-    true
 }
 
 async fn encode(parts: &CaretakerParts, task: &EncodeTask) -> Encoded {

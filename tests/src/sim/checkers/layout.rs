@@ -43,6 +43,8 @@ pub struct Facts {
     pub contents: BTreeMap<Place, Content>,
     /// Slabs whose record changed while contents were read: nothing is said of their bytes. There must be none once all is at rest.
     pub unsteady: BTreeSet<SlabId>,
+    /// A drive took or gave back extents while it was looked at: what it says of them and of its fragments are of two moments.
+    pub drives_moved: bool,
     /// A number of the seed's, by which it is chosen what is gone through where not all can be.
     pub salt: u64,
     /// What was done to drives in the run.

@@ -148,7 +148,7 @@ impl Watch {
             let next = record.state != SlabState::Dead
                 && record.next_generation == address.generation
                 && before.sealed
-                && now.is_none();
+                && !before.profile.is_copies();
             match now {
                 _ if next => {
                     self.found(FREED, format!("{node}: {address:?} was finished, the table has {record:?}"));

@@ -270,6 +270,9 @@ pub(super) async fn gather(
     facts.slabs = slabs(node, env).await?;
     drives(env, &mut facts).await?;
     fragments(env, &mut facts).await?;
+    let mut after = Facts { zones: facts.zones.clone(), ..Facts::default() };
+    drives(env, &mut after).await?;
+    facts.drives_moved = facts.drives != after.drives;
     Ok(facts)
 }
 

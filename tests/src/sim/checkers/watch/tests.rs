@@ -143,6 +143,34 @@ fn what_is_gone_must_not_be_named() {
 }
 
 #[test]
+fn what_a_conversion_has_finished_is_not_freed_before_its_layout_is_given_up() {
+    let sealed =
+        Sealed { rows: 1, len_bytes: 8192, root_crc32c: 1, table_crc32c: heapless::Vec::new(), missing: 0 };
+    let present = record(Generation::FIRST.get(), SlabState::Sealed(sealed));
+    let given_up = SlabRecord { next_generation: Generation::new(3), ..present.clone() };
+    let dead = SlabRecord { state: SlabState::Dead, ..present.clone() };
+    let slice = |sealed| {
+        let mut slice = report(4096, sealed, 2);
+        slice.address.generation = Generation::new(2);
+        slice.profile = Profile::new(3, 3).unwrap();
+        slice
+    };
+    for (finished, after, table, wrong) in [
+        (true, vec![], &present, 1),
+        (true, vec![slice(false)], &present, 1),
+        (false, vec![], &present, 0),
+        (true, vec![], &given_up, 0),
+        (true, vec![], &dead, 0),
+    ] {
+        let mut watch = Watch::default();
+        watch.look(looked(1, 1), &Harm::default(), &fragments(&[slice(finished)]));
+        let (_, gone) = watch.look(looked(1, 1), &Harm::default(), &fragments(&after));
+        watch.judge_gone(NODE, &gone, &BTreeMap::from([(slab(), table.clone())]));
+        assert_eq!(watch.result().1.len(), wrong, "{finished} {after:?} {table:?}");
+    }
+}
+
+#[test]
 fn too_many_tasks_are_seen() {
     let wrong = |tasks, paused| {
         let mut watch = Watch::default();
