@@ -24,6 +24,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Looks at a cluster that has settled, until no slab's record and no drive changes between the beginning of one and its end: one without rows may
 /// still be killed, and where drives are small a conversion may be tried again, succeed that had no room before, or have its layout given up.
 const LOOKS_WHEN_SETTLED_MAX: usize = 5;
+/// After this long what was superseded is given back: the grace time and a few sweeps.
+const GIVEN_BACK: Duration = Duration::from_secs(10);
 
 /// What is seen of a run.
 pub struct Inspection {
@@ -217,6 +219,10 @@ impl Inspection {
             looks += 1;
             match self.gather().await {
                 Ok(Some(facts)) if looks == LOOKS_WHEN_SETTLED_MAX => break facts,
+                Ok(Some(facts)) if layout::superseded(&facts) > 0 => {
+                    self.count("looks at a settled cluster in which a slab got another layout", 1);
+                    tokio::time::sleep(GIVEN_BACK).await;
+                }
                 Ok(Some(facts)) if facts.unsteady.is_empty() && !facts.drives_moved => break facts,
                 Ok(Some(_)) => self.count("looks at a settled cluster in which a slab or a drive changed", 1),
                 Ok(None) => return Vec::new(),

@@ -140,6 +140,19 @@ pub fn is_uncounted(record: &SlabRecord, report: &FragmentReport) -> bool {
         })
 }
 
+/// Fragments of slabs that are dead, have got another layout, or have given this one up, all of which are given back after a while. None is there when a cluster
+/// settles; but where drives are small a slab may become cold after that, once something else made room.
+pub fn superseded(facts: &Facts) -> usize {
+    let is_superseded = |report: &&FragmentReport| {
+        let generation = report.address.generation;
+        facts.slabs.get(&report.address.slab).is_some_and(|record| {
+            record.state == SlabState::Dead
+                || (generation != record.generation && generation < record.next_generation)
+        })
+    };
+    facts.fragments.iter().flat_map(|(_, _, reports)| reports).filter(is_superseded).count()
+}
+
 /// Slabs of which a node has two fragments, since there were too few nodes when they were laid out.
 pub fn doubled(facts: &Facts) -> usize {
     let is_doubled = |record: &&SlabRecord| {

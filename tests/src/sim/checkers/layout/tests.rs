@@ -232,6 +232,25 @@ fn a_slab_stays_hot_only_where_its_cold_layout_has_no_room() {
 }
 
 #[test]
+fn what_will_be_given_back_is_told_from_what_is_kept() {
+    let superseded = |change: &dyn Fn(&mut SlabRecord)| {
+        let mut facts = sound();
+        change(record(&mut facts));
+        super::superseded(&facts)
+    };
+    let all = sound().fragments.iter().map(|(_, _, reports)| reports.len()).sum::<usize>();
+    assert!(all > 0);
+    assert_eq!(superseded(&|_| {}), 0);
+    assert_eq!(superseded(&|record| record.state = SlabState::Dead), all);
+    let next = |record: &mut SlabRecord| {
+        record.generation = record.generation.next();
+        record.next_generation = record.generation.next();
+    };
+    assert_eq!(superseded(&next), all);
+    assert_eq!(superseded(&|record| record.next_generation = record.generation.next().next()), 0);
+}
+
+#[test]
 fn what_an_attempt_has_left_is_kept_only_while_there_is_no_room_for_the_rest() {
     let left = |free| {
         let mut facts = furnished(free);
