@@ -6,6 +6,7 @@
 
 mod conversions;
 mod convert;
+mod pause;
 mod recount;
 mod seal;
 mod waits;
@@ -88,7 +89,7 @@ pub struct Caretaker {
     /// Ages are measured from when this node first saw a slab so, since clocks of other nodes mean nothing here.
     first_seen: Mutex<Ages>,
     conversions: Mutex<Conversions>,
-    /// Slabs that it found short of holders.
+    /// Slabs that the last walk found short of holders.
     short: Mutex<Vec<SlabId>>,
     counts: Mutex<SlabCounts>,
     convert_now: AtomicBool,

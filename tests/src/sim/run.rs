@@ -29,10 +29,10 @@ const START: Duration = Duration::from_secs(60);
 ///
 /// What is waited for, at the longest: an operation of a drive that hangs (60 s), or the restart of a node that did not start (1 s a try); then
 /// an election (1.9 s), the silence after which a writer's slabs are fenced (10 s), a slab's age (4 s) before it is rolled, its seal (two walks
-/// of the caretaker and the late rows of its holders: 2 s), the time before it becomes cold (4 s), its conversion: an encoder whose answer was lost
-/// (120 s) and a pause (15 s), or refusals until one layout is given up (46 s with the pause after) and then the next (another 150 s), each attempt some
-/// seconds, two at once; and the grace time before what it replaces is freed (2 s, and two sweeps).
-pub const RECOVERY: Duration = Duration::from_secs(320);
+/// of the caretaker and the late rows of its holders: 2 s), the time before it becomes cold (4 s), its conversion (each attempt some seconds, two
+/// at once; an encoder whose answer was lost 65 s and a pause of 15 s, or refusals until a layout is given up 31 s), and the grace time before what it
+/// replaces is freed (2 s, and two sweeps). Were all of that to come one after the other, it would be more than this.
+pub const RECOVERY: Duration = Duration::from_secs(120);
 /// How long one read of a version is waited for.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
 /// How often, in a million, power fails everywhere at the end of the faults, and as often once all is at rest.

@@ -4,15 +4,12 @@
 //! good: marks of one lie there without all that they speak of, or one of another profile, from before the cluster's shape changed. Or what was made
 //! fills the drives that the rest should go to. Then only a layout under another generation gets through.
 
+use super::pause::Pause;
 use crate::limits::CONVERTS_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::time::Duration;
 use strongroom_types::{Generation, Instant, SlabId};
 
-/// Before the second try; then twice as long each time.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// Refusals before the first layout of a slab is given up: half a minute with the pauses between. The next one gets twice as many, and so on, since making
 /// a layout again wears drives, and what stands in its way may have nothing to do with it.
 const REFUSALS_MIN: u32 = 7;
@@ -41,8 +38,8 @@ pub(super) struct Conversions {
 struct Attempts {
     /// The generation that they were made under; refusals of another one say nothing of it.
     layout: Generation,
-    next: Instant,
-    pause: Duration,
+    /// `None` before the first failure.
+    pause: Option<Pause>,
     refusals: u32,
     refusals_max: u32,
 }
@@ -62,8 +59,8 @@ impl Conversions {
         let last = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let (behind, all) = (self.cool.range((last, Bound::Unbounded)), self.cool.iter());
         let is_due = |slab: &SlabId| {
-            let pauses = self.failed.get(slab).is_some_and(|attempts| now < attempts.next);
-            !pauses && !self.under_way.contains(slab)
+            let pause = self.failed.get(slab).and_then(|attempts| attempts.pause);
+            pause.is_none_or(|pause| pause.is_over(now)) && !self.under_way.contains(slab)
         };
         let slab = behind.chain(all).copied().find(is_due)?;
         self.last = Some(slab);
@@ -71,7 +68,8 @@ impl Conversions {
         Some(slab)
     }
 
-    /// A try at `layout` has ended, so; says whether that layout is to be given up. Whether it was, the next try shows by the layout that it is at.
+    /// A try at `layout` has ended, so; says whether that layout is to be given up, after which the next one is soon begun. Whether it was, the next try
+    /// shows by the layout that it is at.
     pub(super) fn end(&mut self, slab: SlabId, layout: Generation, outcome: Outcome, now: Instant) -> bool {
         self.under_way.remove(&slab);
         if outcome == Outcome::Over {
@@ -79,17 +77,17 @@ impl Conversions {
             self.failed.remove(&slab);
             return false;
         }
-        let (next, pause) = (now, PAUSE_MIN / 2);
-        let fresh = Attempts { layout, next, pause, refusals: 0, refusals_max: REFUSALS_MIN };
+        let fresh = Attempts { layout, pause: None, refusals: 0, refusals_max: REFUSALS_MIN };
         let attempts = self.failed.entry(slab).or_insert(fresh);
         if attempts.layout != layout {
             let refusals_max = (attempts.refusals_max * 2).min(REFUSALS_MAX);
-            *attempts = Attempts { layout, next, pause, refusals: 0, refusals_max };
+            *attempts = Attempts { layout, pause: None, refusals: 0, refusals_max };
         }
-        attempts.pause = (attempts.pause * 2).min(PAUSE_MAX);
-        attempts.next = now.after(attempts.pause);
         attempts.refusals += u32::from(outcome == Outcome::Refused);
-        outcome == Outcome::Refused && attempts.refusals >= attempts.refusals_max
+        let hopeless = outcome == Outcome::Refused && attempts.refusals >= attempts.refusals_max;
+        let long = attempts.pause.filter(|_| !hopeless);
+        attempts.pause = Some(long.map_or_else(|| Pause::first(now), |pause| pause.next(now)));
+        hopeless
     }
 
     /// A try has ended before it was known what it is at.
@@ -102,7 +100,8 @@ impl Conversions {
 
 #[cfg(test)]
 mod tests {
-    use super::{Conversions, Outcome, PAUSE_MAX, PAUSE_MIN, REFUSALS_MAX, REFUSALS_MIN};
+    use super::{Conversions, Outcome, REFUSALS_MAX, REFUSALS_MIN};
+    use crate::caretaker::pause::{PAUSE_MAX, PAUSE_MIN};
     use crate::limits::CONVERTS_MAX;
     use std::time::Duration;
     use strongroom_types::{Generation, GroupId, Instant, SlabId};
@@ -187,6 +186,7 @@ mod tests {
                 fail(&mut conversions, (layout, Outcome::Refused), &mut now, 2 * REFUSALS_MAX);
             assert!(given_up);
             assert_eq!(pauses.len(), expected as usize, "{layout}");
+            assert_eq!(pauses.last(), Some(&PAUSE_MIN), "the next is soon begun");
             layout = layout.next();
         }
         let (_, pauses) = fail(&mut conversions, (layout, Outcome::Refused), &mut now, 1);

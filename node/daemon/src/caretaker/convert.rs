@@ -13,8 +13,8 @@ use strongroom_format::wire::message::{Refusal, Request, Response};
 use strongroom_meta::group::{GroupCommand, GroupReply};
 use strongroom_types::{Deadline, Health, NodeId, SlabRecord};
 
-/// How long an encoder may take for a whole slab.
-const ENCODE_PATIENCE: Duration = Duration::from_secs(120);
+/// How long an encoder may take for a whole slab: 256 MiB at 4 MiB/s and a little. Where its answer was lost this is waited for in vain.
+const ENCODE_PATIENCE: Duration = Duration::from_secs(65);
 /// Between two looks at whether its node still answers at all.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

@@ -3,14 +3,10 @@
 //! Each try has holders read what they have of the slab, so one that waits for long is tried ever more seldom; at once where a node answers
 //! that did not at the last try, or where the slab was fenced anew, as its writer does to say where the locators end.
 
+use super::pause::Pause;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 use strongroom_core::FragmentSet;
 use strongroom_types::{Epoch, Instant, SlabId};
-
-/// Before the second try; then twice as long each time.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// Seals that wait.
 #[derive(Default)]
@@ -20,8 +16,7 @@ pub(super) struct Waits {
 
 struct Wait {
     since: Instant,
-    next: Instant,
-    pause: Duration,
+    pause: Pause,
     epoch: Epoch,
     /// Fragments whose nodes answered at the last try.
     answering: FragmentSet,
@@ -31,7 +26,7 @@ impl Waits {
     /// Whether a seal at this epoch is to be tried now, with these fragments' nodes answering.
     pub(super) fn is_due(&self, slab: SlabId, epoch: Epoch, answering: FragmentSet, now: Instant) -> bool {
         self.by_slab.get(&slab).is_none_or(|wait| {
-            now >= wait.next || wait.epoch != epoch || !answering.is_subset_of(wait.answering)
+            wait.pause.is_over(now) || wait.epoch != epoch || !answering.is_subset_of(wait.answering)
         })
     }
 
@@ -44,9 +39,9 @@ impl Waits {
         now: Instant,
     ) -> Instant {
         let before = self.by_slab.get(&slab);
-        let pause = before.map_or(PAUSE_MIN, |wait| (wait.pause * 2).min(PAUSE_MAX));
+        let pause = before.map_or_else(|| Pause::first(now), |wait| wait.pause.next(now));
         let since = before.map_or(now, |wait| wait.since);
-        self.by_slab.insert(slab, Wait { since, next: now.after(pause), pause, epoch, answering });
+        self.by_slab.insert(slab, Wait { since, pause, epoch, answering });
         since
     }
 
@@ -60,7 +55,8 @@ impl Waits {
 
 #[cfg(test)]
 mod tests {
-    use super::{PAUSE_MAX, PAUSE_MIN, Waits};
+    use super::Waits;
+    use crate::caretaker::pause::{PAUSE_MAX, PAUSE_MIN};
     use std::collections::BTreeSet;
     use std::time::Duration;
     use strongroom_core::FragmentSet;
