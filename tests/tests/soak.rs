@@ -33,7 +33,7 @@ fn a_short_soak_holds() {
         seed: 20_261_122,
         program: shipped().unwrap(),
         dir: dir.path().join("soak"),
-        time: Duration::from_secs(90),
+        time: Duration::from_secs(120),
         trials: 1,
         shape: Shape {
             zones: 3,
@@ -60,6 +60,5 @@ fn a_short_soak_holds() {
     assert!(report.namespaces || may_skip(), "zones shared the loopback and were not cut");
     assert!(report.gaps.iter().all(|gap| gap.trials == 1) && report.gaps.len() >= 3);
     assert!(report.keys > 100 && report.judged > 200, "{} keys, {} answers", report.keys, report.judged);
-    // How many fit into the time is the machine's affair.
-    assert!(report.faults.len() > 1, "{:?}", report.faults.keys());
+    assert!(report.faults.len() > 3, "{:?}", report.faults.keys());
 }

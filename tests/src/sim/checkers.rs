@@ -7,7 +7,7 @@
 //! | I3 prefixes, epochs, marks | [`watch`]: what a holder has only grows, within a life its epoch and mark stay, and over lives once the seal counts it; [`layout`]: holders have the sealed image | five times a second; when settled | rows as such; what comes and goes between two looks |
 //! | I4 nothing new into a slab whose writer is done or fenced | [`layout`]: no locator ends beyond the sealed length; [`durable`] | when settled | a locator that was committed late and replaced before the end |
 //! | I5 a slab dies only if nothing points to it | [`layout`]: no version points into a dead slab; [`versions`]: every version that was acknowledged with its id is read | when settled; at the end | the past |
-//! | I6 a fragment is freed after the superseding record | [`watch`]: the table does not name what is gone, asked when it goes; [`durable`] | at every free | where nobody can be asked in time |
+//! | I6 a fragment is freed after the superseding record | [`watch`]: the table, asked when it goes, does not name what is gone, and has given up a next layout whose finished fragment goes; [`durable`] | at every free | where nobody can be asked in time |
 //! | I7 ids are never used again | [`ids`], [`versions`] | at every look at tables; of Raft's several times a second | ids that came and went |
 //! | I8 error is not absent, corrupt is not missing | the probe (`system::Door::probe`); [`linear`]: nothing acknowledged is ever said to be missing | when a drive's weather changes; at each answer | other answers of drives |
 //! | I9 bytes are checked before they are returned | [`check_history`]: every byte that clients get was written by someone; [`durable`] against locators | at each answer; after the faults, when settled | which checksum it was |

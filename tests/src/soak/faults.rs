@@ -264,7 +264,7 @@ impl<'a> Chaos<'a> {
                 now.write_errors + now.flush_errors > before.write_errors + before.flush_errors
             }
             Fault::DriveMisdirects => {
-                now.lost_writes + now.misdirected_writes > before.lost_writes + before.misdirected_writes
+                now.lost_writes > before.lost_writes && now.misdirected_writes > before.misdirected_writes
             }
             Fault::DriveFull => now.full_writes > before.full_writes,
             Fault::DriveLies => now.flush_lies > before.flush_lies,
@@ -399,8 +399,9 @@ impl<'a> Chaos<'a> {
                 ..Weather::default()
             },
             Fault::DriveMisdirects => Weather {
-                lost_write_per_million: 20_000 + rate(280_000),
-                misdirected_write_per_million: 20_000 + rate(280_000),
+                // A drive that finds its headers gone takes itself out, so both must come soon.
+                lost_write_per_million: 100_000 + rate(200_000),
+                misdirected_write_per_million: 100_000 + rate(200_000),
                 read_flip_per_million: rate(20_000),
                 ..Weather::default()
             },

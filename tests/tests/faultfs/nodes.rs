@@ -89,8 +89,8 @@ fn a_zone_of_bad_drives_costs_no_acknowledged_mail_and_returns_no_wrong_byte() {
         // The first of either takes the drive out, before it feels the other.
         ("write or flush errors", device.write_errors + device.flush_errors),
         ("lies", device.flush_lies),
-        // A drive that finds its headers gone takes itself out, too.
-        ("lost or misdirected writes", device.lost_writes + device.misdirected_writes),
+        ("lost writes", device.lost_writes),
+        ("misdirected writes", device.misdirected_writes),
         ("rotten bits", device.rotten_bits),
         ("unreadable blocks", device.unreadable_blocks),
         ("full writes", device.full_writes),

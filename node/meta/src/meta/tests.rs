@@ -369,7 +369,6 @@ async fn power_cut(seed: u64) {
         let mut readers = Vec::new();
         for id in cluster.nodes() {
             let meta = cluster.start_node(id).await;
-            tokio::time::sleep(Duration::from_micros(rng.u64() % 500_000)).await;
             for (name, version) in acknowledged.clone() {
                 let (meta, deadline) = (Arc::clone(&meta), cluster.deadline(30));
                 let asked = GroupQuery::Version { bucket: BUCKET, key: key(&name), version: None };
@@ -381,6 +380,7 @@ async fn power_cut(seed: u64) {
                     assert!(found >= Some(version), "{name} at {found:?}, acknowledged {version}");
                 }));
             }
+            tokio::time::sleep(Duration::from_micros(rng.u64() % 500_000)).await;
         }
         for reader in readers {
             reader.await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));

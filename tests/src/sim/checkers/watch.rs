@@ -5,7 +5,8 @@
 //! - **I3** What a holder has of a copy only grows until a seal mark is on it, also over restarts and power cuts; within a life its epoch
 //!   never goes back, and a seal mark that is there stays; unless the slab table does not name it any more. Over lives a mark that was not
 //!   answered yet may go; but where it went, the slab is not sealed with this holder counted until it has one again.
-//! - **I6** A fragment that is gone was superseded: the slab table, asked at that moment, does not name it any more.
+//! - **I6** A fragment that is gone was superseded: the slab table, asked at that moment, does not name it any more. A finished one of the next
+//!   layout goes only once that layout is given up.
 //! - **I12** The tasks of a node and its alarms are bounded.
 //!
 //! Nothing is said of fragments that harm excuses, nor of what goes back on nodes whose state was harmed. Not checked: what
