@@ -4,8 +4,9 @@
 //! zones where each has its copy. Offsets in the image stay: locators do not change. When to convert a slab is decided elsewhere.
 
 use crate::fragment_set::FragmentSet;
-use crate::placement::{self, ColdPlacement, place_cold};
+use crate::placement::{self, ColdFragments, ColdPlacement, place_cold};
 use crate::planner::cold_profile;
+use strongroom_format::cold;
 use strongroom_format::wire::message::{Encode, FragmentAddress, Free};
 use strongroom_types::limits::FRAGMENTS_MAX;
 use strongroom_types::{
@@ -82,7 +83,9 @@ pub fn plan(record: &SlabRecord, view: &ClusterView, seed: u64) -> Result<Conver
         return Err(NotNow::NoSource);
     }
     let profile = cold_profile(view).ok_or(NotNow::NoProfile)?;
-    let ColdPlacement { holders, nodes_shared } = place_cold(view, profile, &record.holders, seed)?;
+    let slice_len_bytes = cold::slice_len(sealed.len_bytes, profile.data_count());
+    let cold = ColdFragments { profile, len_bytes: cold::data_len(slice_len_bytes) };
+    let ColdPlacement { holders, nodes_shared } = place_cold(view, cold, &record.holders, seed)?;
     let generation = record.next_generation;
 
     let targets: Vec<Target> = (0..)

@@ -6,6 +6,7 @@
 use crate::durable::{AckRule, Spread, survives};
 use crate::limits::{DRIVE_FULL_PERCENT_MAX, DRIVE_FULL_PREFERRED_PERCENT_MAX};
 use crate::planner::Shape;
+use strongroom_format::extent::FragmentGeometry;
 use strongroom_types::limits::ZONES_MAX;
 use strongroom_types::{ClusterView, DriveView, Health, Holder, Holders, NodeId, NodeView, Profile, ZoneId};
 
@@ -18,6 +19,15 @@ pub struct HotPlacement {
     pub holders: Holders,
     /// Fewer zones, copies or nodes than a whole cluster would give; repaired first once it can be.
     pub deficit: bool,
+}
+
+/// What is to be placed of a slab that becomes cold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColdFragments {
+    /// How many, and of what use.
+    pub profile: Profile,
+    /// Bytes that each takes on its drive, extent headers not included.
+    pub len_bytes: u64,
 }
 
 /// Where a cold layout goes.
@@ -123,17 +133,19 @@ pub fn place_hot(view: &ClusterView, avoid: &[NodeId], seed: u64) -> Result<HotP
     Ok(HotPlacement { profile, holders, deficit })
 }
 
-/// Holders for a cold layout of `profile`: even counts over all zones, distinct nodes; distinct drives only in a zone that has too few nodes,
+/// Holders for a cold layout: even counts over all zones, distinct nodes; distinct drives only in a zone that has too few nodes,
 /// not in one where some are away now. A node that holds one of `current` (the copies) takes one of its zone's fragments where it can: that one stays off the network.
+/// Drives without room for a fragment are used only where no other will do: it may be room that an earlier attempt's fragment takes.
 ///
 /// # Errors
 /// A zone that is needed is down or full, or the cluster's zones are too few for the profile.
 pub fn place_cold(
     view: &ClusterView,
-    profile: Profile,
+    cold: ColdFragments,
     current: &Holders,
     seed: u64,
 ) -> Result<ColdPlacement, NotNow> {
+    let profile = cold.profile;
     let mut draw = Draw { state: seed };
     let mut zones: heapless::Vec<ZoneId, ZONES_MAX> =
         Shape::of(view).zones().iter().map(|(zone, _)| *zone).collect();
@@ -145,6 +157,7 @@ pub fn place_cold(
         return Err(NotNow::Unsafe { profile, zones: zones.len() });
     }
 
+    let has_room = |holder: &Holder| has_room(view, holder, cold.len_bytes);
     let pools = pools(view, &[]);
     let mut by_zone: heapless::Vec<std::vec::IntoIter<Holder>, ZONES_MAX> = heapless::Vec::new();
     let mut nodes_shared = false;
@@ -162,15 +175,19 @@ pub fn place_cold(
             let away =
                 |node: &&NodeView| node.zone == *zone && node.health == Health::Down && node.may_hold_data;
             let nodes_away = view.nodes.iter().filter(away).count();
-            let at_copies = pool.only(|node| current.iter().any(|holder| holder.node == node));
+            let roomy = pool.only(has_room);
+            let tiers = [&roomy, &wide.only(has_room), pool, &wide];
+            let at_copies = roomy.only(|place| current.iter().any(|holder| holder.node == place.node));
             choice.take_distinct_node(&at_copies, &mut draw);
             while choice.holders.len() < wanted {
-                if choice.take_distinct_node(pool, &mut draw) || choice.take_distinct_node(&wide, &mut draw) {
+                if tiers.iter().any(|tier| choice.take_distinct_node(tier, &mut draw)) {
                     continue;
                 }
                 // Two on one node for good, because another is away for a while: better wait, the copies are safe.
                 let waits = choice.holders.len() + nodes_away >= wanted;
-                if waits || !choice.take_distinct_drive(pool, &mut draw) {
+                let taken =
+                    !waits && [&roomy, pool].iter().any(|tier| choice.take_distinct_drive(tier, &mut draw));
+                if !taken {
                     return Err(short);
                 }
             }
@@ -208,9 +225,9 @@ struct Pool {
 }
 
 impl Pool {
-    /// Those of these nodes.
-    fn only(&self, wanted: impl Fn(NodeId) -> bool) -> Self {
-        let drives = self.drives.iter().copied().filter(|(holder, _)| wanted(holder.node)).collect();
+    /// Some of them.
+    fn only(&self, wanted: impl Fn(&Holder) -> bool) -> Self {
+        let drives = self.drives.iter().copied().filter(|(holder, _)| wanted(holder)).collect();
         Self { zone: self.zone, drives }
     }
 }
@@ -241,6 +258,16 @@ fn usable(node: &NodeView, full_percent_max: u32) -> impl Iterator<Item = (Holde
     node.drives.iter().filter(|drive| drive.writable).filter(has_room).map(|drive| {
         let free_bytes = u64::from(drive.extents_free) * u64::from(drive.extent_len_bytes);
         (Holder { node: node.node, drive: drive.drive }, free_bytes)
+    })
+}
+
+/// Whether a cold fragment of this length fits on the drive now.
+fn has_room(view: &ClusterView, holder: &Holder, len_bytes: u64) -> bool {
+    let of_node =
+        view.node(holder.node).and_then(|node| node.drives.iter().find(|drive| drive.drive == holder.drive));
+    of_node.is_some_and(|drive| {
+        let geometry = FragmentGeometry::for_extent_len(drive.extent_len_bytes);
+        geometry.is_ok_and(|geometry| geometry.extents_for(len_bytes) <= drive.extents_free)
     })
 }
 

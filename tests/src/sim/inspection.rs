@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a node may take to give what is asked of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
-/// Looks at a cluster that has settled, until no slab's record and no drive changes between the beginning of one and its end: one without rows may
+/// Looks at a cluster that has settled, since another slab became cold, until no slab's record and no drive changes between the beginning of one and its end: one without rows may
 /// still be killed, and where drives are small a conversion may be tried again, succeed that had no room before, or have its layout given up.
 const LOOKS_WHEN_SETTLED_MAX: usize = 5;
 /// After this long what was superseded is given back: the grace time and a few sweeps.
@@ -214,12 +214,21 @@ impl Inspection {
         let world = self.cluster.world();
         let tasks: BTreeMap<NodeId, usize> =
             world.nodes().into_iter().map(|(node, _)| (node, world.task_count(node))).collect();
-        let mut looks = 0;
+        let (mut looks, mut copies) = (0, usize::MAX);
         let facts = loop {
             looks += 1;
-            match self.gather().await {
+            let gathered = self.gather().await;
+            if let Ok(Some(facts)) = &gathered
+                && layout::copies(facts) < copies
+            {
+                // Where drives are small, one that became cold may have made room for the next.
+                (looks, copies) = (1, layout::copies(facts));
+            }
+            match gathered {
                 Ok(Some(facts)) if looks == LOOKS_WHEN_SETTLED_MAX => break facts,
-                Ok(Some(facts)) if layout::superseded(&facts) > 0 => {
+                Ok(Some(facts))
+                    if layout::superseded(&facts) > 0 || layout::are_to_become_cold(&facts) > 0 =>
+                {
                     self.count("looks at a settled cluster in which a slab got another layout", 1);
                     tokio::time::sleep(GIVEN_BACK).await;
                 }

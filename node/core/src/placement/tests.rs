@@ -1,4 +1,4 @@
-use super::{NotNow, PlacementError, place_cold, place_hot};
+use super::{ColdFragments, NotNow, PlacementError, place_cold, place_hot};
 use crate::durable::{AckRule, Spread, is_durable, survives};
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +45,11 @@ fn nodes(holders: &[Holder]) -> usize {
 
 fn set_down(view: &mut ClusterView, zone: u8) {
     view.nodes.iter_mut().filter(|node| node.zone.get() == zone).for_each(|node| node.health = Health::Down);
+}
+
+/// Fragments of an extent each.
+fn cold(profile: Profile) -> ColdFragments {
+    ColdFragments { profile, len_bytes: 4096 }
 }
 
 const FREE: &[u32] = &[500, 500];
@@ -149,7 +154,7 @@ fn cold_fragments_lie_on_distinct_nodes_in_even_zones() {
     let current = place_hot(&view, &[], 7).unwrap().holders;
     let profile = Profile::new(7, 5).unwrap();
     for seed in 0..50 {
-        let placed = place_cold(&view, profile, &current, seed).unwrap();
+        let placed = place_cold(&view, cold(profile), &current, seed).unwrap();
         assert!(!placed.nodes_shared);
         assert_eq!(nodes(&placed.holders), 12);
         assert_eq!(zones(&view, &placed.holders), BTreeMap::from([(1, 4), (2, 4), (3, 4)]));
@@ -167,10 +172,10 @@ fn cold_fragments_lie_on_distinct_nodes_in_even_zones() {
 #[test]
 fn too_few_nodes_share_by_drives_and_say_so() {
     let view = cluster(&[&[FREE; 2], &[FREE; 2], &[FREE; 2]]);
-    let placed = place_cold(&view, Profile::new(7, 5).unwrap(), &Holders::new(), 1).unwrap();
+    let placed = place_cold(&view, cold(Profile::new(7, 5).unwrap()), &Holders::new(), 1).unwrap();
     assert!(placed.nodes_shared);
     assert_eq!(placed.holders.iter().collect::<BTreeSet<_>>().len(), 12, "distinct drives");
-    let short = place_cold(&view, Profile::new(9, 6).unwrap(), &Holders::new(), 1).unwrap_err();
+    let short = place_cold(&view, cold(Profile::new(9, 6).unwrap()), &Holders::new(), 1).unwrap_err();
     assert!(matches!(short, NotNow::ZoneShort { drives: 4, fragments: 5, full: false, .. }));
 }
 
@@ -178,13 +183,16 @@ fn too_few_nodes_share_by_drives_and_say_so() {
 fn cold_placement_waits_for_a_zone() {
     let mut view = cluster(&[&[FREE; 4], &[FREE; 4], &[FREE; 4]]);
     set_down(&mut view, 2);
-    let refused = place_cold(&view, Profile::new(7, 5).unwrap(), &Holders::new(), 1);
+    let refused = place_cold(&view, cold(Profile::new(7, 5).unwrap()), &Holders::new(), 1);
     let (zone, full) = (ZoneId::new(2), false);
     assert_eq!(refused, Err(NotNow::ZoneShort { zone, drives: 0, fragments: 4, full }));
     let two = cluster(&[&[FREE; 6], &[FREE; 6]]);
     let profile = Profile::new(7, 5).unwrap();
-    assert_eq!(place_cold(&two, profile, &Holders::new(), 1), Err(NotNow::Unsafe { profile, zones: 2 }));
-    let refused = place_cold(&ClusterView::default(), profile, &Holders::new(), 1);
+    assert_eq!(
+        place_cold(&two, cold(profile), &Holders::new(), 1),
+        Err(NotNow::Unsafe { profile, zones: 2 })
+    );
+    let refused = place_cold(&ClusterView::default(), cold(profile), &Holders::new(), 1);
     assert_eq!(refused, Err(NotNow::Unsafe { profile, zones: 0 }));
 }
 
@@ -198,7 +206,7 @@ fn a_zone_whose_drives_are_full_is_told_from_one_that_lacks_drives() {
             drive.extents_free = 1;
         }
         change(&mut view);
-        match place_cold(&view, profile, &Holders::new(), 1).unwrap_err() {
+        match place_cold(&view, cold(profile), &Holders::new(), 1).unwrap_err() {
             NotNow::ZoneShort { zone, full, .. } => (zone, full),
             other => panic!("{other}"),
         }
@@ -234,18 +242,39 @@ fn any_cluster() -> impl Strategy<Value = ClusterView> {
 }
 
 #[test]
+fn cold_fragments_go_where_there_is_room_if_there_is_any() {
+    // More than a twentieth of each is free, but a fragment of 120 extents goes only on every second one.
+    let two: &[u32] = &[100, 121];
+    let profile = Profile::new(3, 3).unwrap();
+    let len_bytes = 120 * ((1 << 24) - 4096) - 2 * 4096;
+    let large = ColdFragments { profile, len_bytes };
+    for seed in 0..50 {
+        let view = cluster(&[&[two; 2], &[two; 2], &[two; 2]]);
+        let placed = place_cold(&view, large, &Holders::new(), seed).unwrap();
+        let drives = |odd| placed.holders.iter().filter(|holder| holder.drive.get() % 2 == odd).count();
+        assert_eq!((drives(1), drives(0)), (6, 0));
+        // Else where an earlier attempt may have left its fragment.
+        let view = cluster(&[&[two; 2], &[two, &[100]], &[two; 2]]);
+        let placed = place_cold(&view, large, &Holders::new(), seed).unwrap();
+        assert_eq!(nodes(&placed.holders), 6);
+    }
+}
+
+#[test]
 fn cold_fragments_wait_for_a_node_that_is_away_rather_than_share_one() {
     let both: &[&[u32]] = &[&[50, 50], &[50, 50]];
     let profile = Profile::new(3, 3).unwrap();
     let mut view = cluster(&[both, both, both]);
-    assert!(!place_cold(&view, profile, &Holders::new(), 1).unwrap().nodes_shared);
+    assert!(!place_cold(&view, cold(profile), &Holders::new(), 1).unwrap().nodes_shared);
     view.nodes[0].health = Health::Down;
     let (zone, drives, fragments) = (view.nodes[0].zone, 2, 2);
-    let refused = place_cold(&view, profile, &Holders::new(), 1);
+    let refused = place_cold(&view, cold(profile), &Holders::new(), 1);
     assert_eq!(refused, Err(NotNow::ZoneShort { zone, drives, fragments, full: false }));
     // Where the cluster has no other node, its drives must do.
     let one: &[&[u32]] = &[&[50, 50]];
-    assert!(place_cold(&cluster(&[one, both, both]), profile, &Holders::new(), 1).unwrap().nodes_shared);
+    assert!(
+        place_cold(&cluster(&[one, both, both]), cold(profile), &Holders::new(), 1).unwrap().nodes_shared
+    );
 }
 
 proptest! {
@@ -263,7 +292,7 @@ proptest! {
     #[test]
     fn whatever_cold_layout_is_placed_survives_a_zone(view in any_cluster(), seed: u64, k in 1_u8..12, m in 1_u8..12) {
         let profile = Profile::new(k, m).unwrap();
-        if let Ok(placed) = place_cold(&view, profile, &Holders::new(), seed) {
+        if let Ok(placed) = place_cold(&view, cold(profile), &Holders::new(), seed) {
             let spread = Spread::of_holders(SlabId::from_bits(1), profile, &placed.holders, &view).unwrap();
             prop_assert!(survives(&spread, spread.all(), AckRule::Zone));
             prop_assert_eq!(placed.holders.iter().collect::<BTreeSet<_>>().len(), placed.holders.len());

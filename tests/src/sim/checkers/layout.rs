@@ -98,6 +98,22 @@ pub fn may_stay_hot(facts: &Facts, record: &SlabRecord) -> bool {
     })
 }
 
+/// Slabs that are copies and for which there is room to become cold. None is there when a cluster settles; but where drives are small room may be made after
+/// that, by a slab that became cold, or gave its next layout up.
+pub fn are_to_become_cold(facts: &Facts) -> usize {
+    sealed_copies(facts).filter(|record| !may_stay_hot(facts, record)).count()
+}
+
+/// Sealed slabs with rows that are copies.
+pub fn copies(facts: &Facts) -> usize {
+    sealed_copies(facts).count()
+}
+
+fn sealed_copies(facts: &Facts) -> impl Iterator<Item = &SlabRecord> {
+    let records = facts.slabs.values().filter(|record| record.profile.is_copies());
+    records.filter(|record| record.sealed().is_some_and(|sealed| sealed.rows > 0))
+}
+
 /// Whether a drive could take a fragment of the next layout of a slab, what it has of it already included.
 fn has_room(facts: &Facts, record: &SlabRecord, state: &DriveState, data_len_bytes: u64) -> bool {
     let Ok(geometry) = FragmentGeometry::for_extent_len(state.extent_len_bytes) else { return false };
