@@ -24,6 +24,8 @@ pub struct GroupStatus {
     pub last_log: Option<u64>,
     /// Index of the last entry in the state.
     pub applied: Option<u64>,
+    /// Under whom that entry was appended: term and Raft id.
+    pub applied_under: Option<(u64, u64)>,
     /// Index of the last entry in the latest snapshot.
     pub snapshot: Option<u64>,
     /// Index of the last entry that was purged from the log.
@@ -54,6 +56,9 @@ impl Meta {
                 term: metrics.current_term,
                 last_log: metrics.last_log_index,
                 applied: metrics.last_applied.map(|log_id| log_id.index),
+                applied_under: metrics
+                    .last_applied
+                    .map(|log_id| (log_id.leader_id.term, log_id.leader_id.node_id)),
                 snapshot: metrics.snapshot.map(|log_id| log_id.index),
                 purged: metrics.purged.map(|log_id| log_id.index),
                 voters: metrics

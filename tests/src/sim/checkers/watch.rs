@@ -1,7 +1,8 @@
 //! What must hold while a run goes on, and can be seen from outside without asking anybody: several times a simulated second, and at
 //! once where a node says that it freed something.
 //!
-//! - Raft: a term of a group has one leader; within a life of a node its term and what it has applied never go back.
+//! - Raft: what one node has applied at an index of a group's log no other has applied otherwise; within a life of a node its term and what it has
+//!   applied never go back. (A term may have more than one leader: openraft orders leaderships by term and voter, and a later one takes over.)
 //! - **I3** What a holder has of a copy only grows until a seal mark is on it, also over restarts and power cuts; within a life its epoch
 //!   never goes back, and a seal mark that is there stays; unless the slab table does not name it any more. Over lives a mark that was not
 //!   answered yet may go; but where it went, the slab is not sealed with this holder counted until it has one again.
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use strongroom_format::wire::message::{FragmentAddress, FragmentReport};
 use strongroom_types::{DriveId, Holder, NodeId, SlabId, SlabRecord, SlabState};
 
-const LEADER: &str = "Raft: one leader a term";
+const APPLIED: &str = "Raft: what is applied is the same everywhere";
 const BACK: &str = "Raft: term and state never go back in a life";
 const GROWS: &str = "I3: what a holder has only grows";
 const FREED: &str = "I6: what the slab table names is not freed";
@@ -52,6 +53,8 @@ pub struct GroupGlimpse {
     pub term: u64,
     /// The last entry applied.
     pub applied: u64,
+    /// Under whom that was appended: term and voter.
+    pub applied_under: Option<(u64, u64)>,
     /// Why it is stopped here, where it is.
     pub stopped: Option<String>,
 }
@@ -88,7 +91,9 @@ pub type Told = (&'static str, String);
 /// What was seen until now.
 #[derive(Default)]
 pub struct Watch {
-    leaders: BTreeMap<(String, u64), NodeId>,
+    leaders: BTreeSet<(String, u64, NodeId)>,
+    /// By group and index.
+    applied: BTreeMap<(String, u64), (NodeId, (u64, u64))>,
     terms: BTreeMap<(NodeId, String), (u64, u64, u64)>,
     fragments: BTreeMap<NodeId, (u64, BTreeMap<FragmentKey, FragmentReport>)>,
     /// Copies that had a mark in an earlier life and have none since, as they were.
@@ -198,14 +203,16 @@ impl Watch {
         groups: &[GroupGlimpse],
         told: &mut Vec<Told>,
     ) {
-        for GroupGlimpse { group, leads, term, applied, stopped, .. } in groups {
-            if *leads {
-                match self.leaders.insert((group.clone(), *term), node) {
-                    Some(other) if other != node => {
-                        self.found(LEADER, format!("{group} term {term}: {other} and {node}"));
-                    }
-                    Some(_) => {}
-                    None => told.push(("raft", format!("{node} leads {group} in term {term}"))),
+        for GroupGlimpse { group, leads, term, applied, applied_under, stopped, .. } in groups {
+            if *leads && self.leaders.insert((group.clone(), *term, node)) {
+                told.push(("raft", format!("{node} leads {group} in term {term}")));
+            }
+            if let Some(under) = applied_under {
+                let first = *self.applied.entry((group.clone(), *applied)).or_insert((node, *under));
+                if first.1 != *under {
+                    let words =
+                        format!("{group} {applied}: {node} under {under:?}, {} under {:?}", first.0, first.1);
+                    self.found(APPLIED, words);
                 }
             }
             if let Some(why) = stopped

@@ -290,6 +290,7 @@ pub(super) fn glimpse(node: &Node, drives: &[(usize, DriveId)]) -> Glimpse {
         leads: group.leads,
         term: group.term,
         applied: group.applied.unwrap_or(0),
+        applied_under: group.applied_under,
         stopped: group.stopped,
     });
     Glimpse {

@@ -30,7 +30,16 @@ fn fragments(reports: &[FragmentReport]) -> Glimpse {
 }
 
 fn group(leads: bool, term: u64, applied: u64) -> Glimpse {
-    let group = GroupGlimpse { group: "group-0".to_owned(), id: 1, leads, term, applied, stopped: None };
+    let applied_under = Some((1, 1));
+    let group = GroupGlimpse {
+        group: "group-0".to_owned(),
+        id: 1,
+        leads,
+        term,
+        applied,
+        applied_under,
+        stopped: None,
+    };
     Glimpse { groups: vec![group], ..Glimpse::default() }
 }
 
@@ -78,9 +87,25 @@ fn broken(media: bool, looks: &[(u64, u64, Glimpse)]) -> Vec<&'static str> {
 const NONE: [&str; 0] = [];
 
 #[test]
-fn a_term_has_one_leader_and_nothing_goes_back_in_a_life() {
+fn what_is_applied_is_the_same_everywhere_and_nothing_goes_back_in_a_life() {
     assert_eq!(broken(false, &[(1, 1, group(true, 1, 5)), (2, 1, group(true, 2, 5))]), NONE);
-    assert_eq!(broken(false, &[(1, 1, group(true, 1, 5)), (2, 1, group(true, 1, 5))]), ["Raft"]);
+    assert_eq!(
+        broken(false, &[(1, 1, group(true, 1, 5)), (2, 1, group(true, 1, 5))]),
+        NONE,
+        "one takes over"
+    );
+    for (applied, under, wrong) in
+        [(5, (1, 1), false), (5, (1, 2), true), (5, (2, 1), true), (6, (2, 1), false)]
+    {
+        let mut other = group(false, 2, applied);
+        other.groups[0].applied_under = Some(under);
+        let expected: &[&str] = if wrong { &["Raft"] } else { &[] };
+        assert_eq!(
+            broken(false, &[(1, 1, group(false, 2, 5)), (2, 1, other)]),
+            expected,
+            "{applied} {under:?}"
+        );
+    }
     assert_eq!(broken(false, &[(1, 1, group(true, 2, 5)), (1, 1, group(false, 1, 5))]), ["Raft"]);
     assert_eq!(broken(false, &[(1, 1, group(false, 2, 5)), (1, 1, group(false, 2, 4))]), ["Raft"]);
     assert_eq!(
