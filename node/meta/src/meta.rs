@@ -154,6 +154,8 @@ struct Group {
     barrier: Arc<Barrier>,
     proposer: Arc<Proposer>,
     damage: Damage,
+    /// This voter had not voted when the group was started: there may never have been a leader.
+    is_fresh: bool,
     /// Its leader has said in this run that this node votes in it, and the node has had all that was committed then.
     is_taken_in: AtomicBool,
 }

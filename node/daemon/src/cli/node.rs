@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 /// What is logged unless STRONGROOM_LOG says otherwise. openraft's core calls each read that went round a silent voter an error, a hundred a second
-/// while a node is down; when a group stops here, status and alarms say so.
-const FILTER: &str = "info,openraft=warn,openraft::core::raft_core=off,fjall=warn,lsm_tree=warn";
+/// while a node is down, and its replication says four times for each heartbeat that a voter does not answer; when a group stops here, status and alarms
+/// say so, and who does not answer is said once where it is dialled.
+const FILTER: &str = "info,openraft=warn,openraft::core::raft_core=off,openraft::replication=off,\
+    openraft::engine::handler::replication_handler=off,fjall=warn,lsm_tree=warn";
 
 /// Run one node until SIGTERM or SIGINT. Logs go to standard error; the variable STRONGROOM_LOG sets their level (`info`, `debug`,
 /// `strongroom=debug,openraft=warn`).

@@ -120,13 +120,13 @@ impl Meta {
         true
     }
 
-    /// In groups that never had a leader the lowest voter stands at once, without waiting for one.
+    /// In groups that never had a leader the lowest voter stands at once, without waiting for one. By what it stored: what openraft tells of a group that
+    /// was just started is not what it has read, and whoever stands where a leader lives deposes it.
     async fn stand(&self, life: &Life) {
         let groups = life.running.read().unwrap_or_else(PoisonError::into_inner).groups.clone();
         for (id, voters) in described_groups(&self.config) {
             let Some(group) = groups.get(&id) else { continue };
-            let fresh = group.raft.metrics().borrow().current_term == 0;
-            if fresh && voters.iter().min() == Some(&self.config.node) {
+            if group.is_fresh && voters.iter().min() == Some(&self.config.node) {
                 // Where the group is stopped, it says so itself.
                 let _ = group.raft.trigger().elect().await;
             }

@@ -266,7 +266,9 @@ pub(super) async fn start_group(
     config: Arc<Config>,
     opened: OpenGroup,
 ) -> Result<Group, Box<StartError>> {
+    let kept = opened.kept();
     let OpenGroup { group, log, machine, damage } = opened;
+    let is_fresh = kept.map_err(|source| Box::new(StartError::Log { group, source }))?.vote.is_none();
     let (reader, applied) = (machine.reader(), machine.applied());
     let network = Network::new(env.clone(), id, group);
     let scope = Scope { spawn: Arc::clone(&env.spawn), rng: Arc::clone(&env.rng) };
@@ -275,5 +277,6 @@ pub(super) async fn start_group(
     let raft = started.map_err(|source| Box::new(StartError::Raft { group, source: Box::new(source) }))?;
     let barrier = Barrier::new(raft.clone(), applied, Arc::clone(&env.spawn));
     let proposer = Proposer::new(id, raft.clone(), env.clone());
-    Ok(Group { id, raft, reader, barrier, proposer, damage, is_taken_in: AtomicBool::new(false) })
+    let is_taken_in = AtomicBool::new(false);
+    Ok(Group { id, raft, reader, barrier, proposer, damage, is_fresh, is_taken_in })
 }

@@ -26,6 +26,8 @@ const START_LEN_BYTES: usize = 4 + 8;
 const ITEM_HEAD_LEN_BYTES: usize = 1 + 1 + 8 + 2 + 4 + 4;
 const CLEAR_LEN_BYTES: usize = 8;
 const END_LEN_BYTES: usize = 8 + 4;
+/// Bytes asked of the file at once: a node reads its journals whole at each start.
+const READ_LEN_BYTES: usize = 1 << 20;
 const MAGIC: [u8; 4] = [b'F', b'J', b'L', 3];
 
 /// Reads entries and counts their bytes.
@@ -113,12 +115,12 @@ pub(super) struct Whole {
 /// Reads a journal. `before` is the sequence number of the last batch before it, and becomes that of its last.
 pub(super) fn inspect(path: &Path, before: &mut Option<u64>) -> io::Result<Whole> {
     let file = std::fs::File::open(path)?;
-    let mut reader = Reader { inner: BufReader::new(&file), at: 0 };
+    let mut reader = Reader { inner: BufReader::with_capacity(READ_LEN_BYTES, &file), at: 0 };
     let mut len_bytes = 0;
     while reader.batch(before)? {
         len_bytes = reader.at;
     }
-    let mut piece = vec![0; 1 << 20];
+    let mut piece = vec![0; READ_LEN_BYTES];
     let mut at = len_bytes;
     loop {
         match file.read_at(&mut piece, at)? {

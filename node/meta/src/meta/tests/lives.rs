@@ -39,6 +39,25 @@ pub(super) fn id_of(meta: &Arc<Meta>) -> RaftId {
     meta.life().id().unwrap()
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_deposes_no_leader() {
+    let mut cluster = cluster(1, 90).await;
+    let lowest = node(1);
+    whole(&cluster).await;
+    cluster.kill(lowest);
+    write(&cluster, node(2), "a", 1).await;
+    let terms = |cluster: &Cluster| -> Vec<u64> {
+        cluster.meta(node(2)).status().iter().map(|group| group.term).collect()
+    };
+    let before = terms(&cluster);
+    assert!(before.iter().all(|term| *term > 0), "{before:?}");
+    cluster.start_node(lowest).await;
+    whole(&cluster).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    write(&cluster, lowest, "b", 2).await;
+    assert_eq!(terms(&cluster), before);
+}
+
 /// What happens to a node's state while the node is down.
 #[derive(Clone, Copy, Debug)]
 enum Harm {
