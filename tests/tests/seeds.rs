@@ -65,3 +65,10 @@ fn half_a_cold_fragment_does_not_keep_its_slab_from_becoming_cold() {
 fn a_leader_that_comes_back_reads_nothing_before_it_is_elected_again() {
     plays("leader-that-came-back");
 }
+
+/// Placement looked at how full drives are, and not at how much a fragment takes: of two drives of a node it chose the one that had no room for it, and
+/// chose it again until the layout was given up, minutes later. Found by seed 15491; this schedule fails at 0580bd7 (I13) and passes since 5725d99.
+#[test]
+fn a_fragment_goes_to_the_drive_that_has_room_for_it() {
+    plays("a-drive-without-room");
+}
