@@ -1,4 +1,4 @@
-//! Measures Strongroom and its peers in the same way: `s3` any S3 server under a mail store's load, `codec` the erasure codec.
+//! Measures Strongroom and its peers in the same way: `s3` any S3 server under a mail store's load, `codec` the erasure codec, `heal` scrub and repair.
 //!
 //! Every figure is printed with the machine it was measured on, as a table for people or as JSON for machines. What each one
 //! means, and what it does not, is in README.md beside this crate.
@@ -10,6 +10,7 @@ mod machine;
 mod process;
 
 mod codec;
+mod heal;
 mod s3;
 
 use clap::{Parser, Subcommand};
@@ -29,12 +30,15 @@ enum Command {
     S3(Box<s3::Arguments>),
     /// Encode, verify and reconstruct, beside reed-solomon-erasure.
     Codec(codec::Arguments),
+    /// Scrub and repair, beside what the machine allows.
+    Heal(heal::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::S3(arguments) => s3::run(&arguments),
         Command::Codec(arguments) => codec::run(&arguments),
+        Command::Heal(arguments) => heal::run(&arguments),
     };
     match done {
         Ok(code) => code,

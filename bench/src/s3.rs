@@ -3,9 +3,9 @@
 //! For each concurrency, objects are written, read back with every byte compared, and deleted. Bodies, their checksums and keys
 //! are made before the clock starts.
 
-mod client;
+pub mod client;
 mod lean;
-mod load;
+pub mod load;
 mod report;
 
 #[cfg(test)]
@@ -14,7 +14,7 @@ mod tests;
 use crate::limits;
 use crate::machine::Machine;
 use crate::{control, process};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use clap::ValueEnum;
 use client::{Body, Target};
@@ -48,24 +48,37 @@ pub enum PayloadSignature {
     Unsigned,
 }
 
+/// An S3 server, and how it is talked to.
+#[derive(Debug, clap::Args)]
+pub struct Server {
+    /// Where the server is; several are used in turn.
+    #[arg(long, required = true, value_delimiter = ',')]
+    pub endpoint: Vec<String>,
+    /// The key's id.
+    #[arg(long)]
+    pub access_key: String,
+    /// The key.
+    #[arg(long)]
+    pub secret_key: String,
+    /// The region that requests are signed for.
+    #[arg(long, default_value = "us-east-1")]
+    pub region: String,
+    /// Made if it is not there; left behind.
+    #[arg(long, default_value = "strongroom-bench")]
+    pub bucket: String,
+    /// Which client makes the requests.
+    #[arg(long, value_enum, default_value = "lean")]
+    pub client: ClientKind,
+    /// What the lean client's signature says about the body.
+    #[arg(long, value_enum, default_value = "sha256")]
+    pub payload: PayloadSignature,
+}
+
 /// PUT, GET and DELETE a mail store's objects on any S3 server.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Where the server is; several are used in turn.
-    #[arg(long, required = true, value_delimiter = ',')]
-    endpoint: Vec<String>,
-    /// The key's id.
-    #[arg(long)]
-    access_key: String,
-    /// The key.
-    #[arg(long)]
-    secret_key: String,
-    /// The region that requests are signed for.
-    #[arg(long, default_value = "us-east-1")]
-    region: String,
-    /// Made if it is not there; left behind.
-    #[arg(long, default_value = "strongroom-bench")]
-    bucket: String,
+    #[command(flatten)]
+    server: Server,
     /// Requests in flight, one round for each.
     #[arg(long, value_delimiter = ',', default_values_t = [1usize, 16, 64])]
     concurrency: Vec<usize>,
@@ -87,12 +100,6 @@ pub struct Arguments {
     /// Real mail instead: a folder, a Maildir or an mbox.
     #[arg(long)]
     mail: Option<PathBuf>,
-    /// Which client makes the requests.
-    #[arg(long, value_enum, default_value = "lean")]
-    client: ClientKind,
-    /// What the lean client's signature says about the body.
-    #[arg(long, value_enum, default_value = "sha256")]
-    payload: PayloadSignature,
     /// Threads of the client.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -117,7 +124,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     check(arguments)?;
     let machine = Machine::here();
-    let target = Arc::new(Target::new(arguments)?);
+    let target = Arc::new(Target::new(&arguments.server)?);
     let bodies: Arc<[Body]> = bodies(arguments)?.into();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
     runtime.block_on(client::ensure_bucket(&target)).context("making the bucket")?;
@@ -242,41 +249,38 @@ fn bodies(arguments: &Arguments) -> anyhow::Result<Vec<Body>> {
     let wanted = usize::try_from(wanted).context("--bodies")?;
     let fits =
         |bytes: &Bytes| arguments.len_bytes_max.is_none_or(|len_bytes_max| bytes.len() <= len_bytes_max);
+    match &arguments.mail {
+        Some(path) => {
+            let mails = MailSource::open(path)?.map(|mail| Ok(mail?.bytes));
+            kept(mails.filter(|bytes| bytes.as_ref().map_or(true, fits)), wanted)
+        }
+        None => generated(arguments.seed, wanted, fits),
+    }
+}
+
+/// So many generated mails that `fits` takes.
+///
+/// # Errors
+/// It takes none, or they do not fit into memory.
+pub fn generated(seed: u64, wanted: usize, fits: impl Fn(&Bytes) -> bool) -> anyhow::Result<Vec<Body>> {
+    // One mail in a million may be left out by the filter; a filter that leaves out all of them must not go on for ever.
+    let mails = generate(seed, wanted as u64 * 100).map(|mail| mail.bytes).filter(fits);
+    kept(mails.map(Ok), wanted)
+}
+
+fn kept(mails: impl Iterator<Item = anyhow::Result<Bytes>>, wanted: usize) -> anyhow::Result<Vec<Body>> {
     let mut bodies: Vec<Body> = Vec::new();
     let mut total_len_bytes = 0;
-    let mut keep = |bytes: Bytes, bodies: &mut Vec<Body>| {
+    for bytes in mails.take(wanted) {
+        let bytes = bytes?;
         total_len_bytes += bytes.len() as u64;
         ensure!(
             total_len_bytes <= limits::BODIES_LEN_BYTES_MAX,
             "the bodies do not fit into memory: lower --bodies"
         );
         bodies.push(Body { sha256: hex(&Sha256::digest(&bytes)), bytes });
-        Ok(())
-    };
-    match &arguments.mail {
-        Some(path) => {
-            for mail in MailSource::open(path)? {
-                let bytes = mail?.bytes;
-                if fits(&bytes) && bodies.len() < wanted {
-                    keep(bytes, &mut bodies)?;
-                }
-            }
-        }
-        None => {
-            // One mail in a million may be left out by the filter; a filter that leaves out all of them must not go on for ever.
-            for mail in generate(arguments.seed, wanted as u64 * 100) {
-                if fits(&mail.bytes) {
-                    keep(mail.bytes, &mut bodies)?;
-                }
-                if bodies.len() == wanted {
-                    break;
-                }
-            }
-        }
     }
-    if bodies.is_empty() {
-        bail!("no mail is as short as --len-bytes-max asks for");
-    }
+    ensure!(!bodies.is_empty(), "no mail is as short as --len-bytes-max asks for");
     Ok(bodies)
 }
 

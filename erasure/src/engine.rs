@@ -14,10 +14,16 @@ pub struct Engine {
 
 impl Engine {
     /// The fastest kernel this machine can run.
-    ///
-    /// Today that is the portable one everywhere; instruction-set kernels are chosen here.
     pub fn detect() -> Self {
-        Self::scalar()
+        Self::vectors().unwrap_or_else(Self::scalar)
+    }
+
+    /// The kernel for this machine's vector instructions, if there is one.
+    fn vectors() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        return crate::kernel::Gfni512::detect().map(|kernel| Self { kernel });
+        #[cfg(not(target_arch = "x86_64"))]
+        None
     }
 
     /// The portable kernel.
@@ -37,7 +43,7 @@ impl Engine {
 
     /// Every kernel this machine can run, the slowest first: what a differential test goes through.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::naive(), Self::scalar()].into_iter()
+        [Self::naive(), Self::scalar()].into_iter().chain(Self::vectors())
     }
 
     /// The one of that name among [`Engine::available`].

@@ -17,11 +17,15 @@
 //!   [`COEFFICIENT_COUNT_MAX`](crate::limits::COEFFICIENT_COUNT_MAX).
 //! - **Accumulate** ([`Write::Add`]), and **verify without stores**.
 
+#[cfg(target_arch = "x86_64")]
+mod gfni;
 mod naive;
 mod scalar;
 #[cfg(test)]
 mod tests;
 
+#[cfg(target_arch = "x86_64")]
+pub use gfni::Gfni512;
 pub use naive::Naive;
 pub use scalar::Scalar;
 

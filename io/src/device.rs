@@ -5,6 +5,7 @@ use crate::buffer::AlignedBuffer;
 use crate::limits::{BLOCK_LEN_BYTES, BUFFER_LEN_BYTES_MAX};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// What an operation is done for; background classes carry a lower I/O priority where the device has one.
@@ -28,6 +29,34 @@ impl Class {
         match self {
             Self::ForegroundRead | Self::Append => false,
             Self::Repair | Self::Convert | Self::Scrub => true,
+        }
+    }
+}
+
+/// Kinds of operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A read.
+    Read,
+    /// A write.
+    Write,
+    /// A flush.
+    Flush,
+    /// A discard.
+    Discard,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Flush, Self::Discard];
+
+    /// That of an operation.
+    pub fn of(operation: &Operation) -> Self {
+        match operation {
+            Operation::Read { .. } => Self::Read,
+            Operation::Write { .. } => Self::Write,
+            Operation::Flush => Self::Flush,
+            Operation::Discard { .. } => Self::Discard,
         }
     }
 }
@@ -189,28 +218,79 @@ impl Completion {
     }
 }
 
+/// Is told when operations end.
+pub trait Watcher: Send + Sync {
+    /// An operation of this kind has ended.
+    fn ended(&self, watched: &Watched, end: End<'_>);
+}
+
+/// What is known of an operation that is watched.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched {
+    /// What it is done for.
+    pub class: Class,
+    /// What it is.
+    pub kind: Kind,
+    /// How many bytes it is about; 0 for a flush.
+    pub len_bytes: u64,
+    /// When it was submitted, by the watcher's clock.
+    pub begun_ns: u64,
+}
+
+/// How an operation ends for who watches it.
+#[derive(Clone, Copy, Debug)]
+pub enum End<'a> {
+    /// It was completed, whichever way.
+    Completed(&'a Completion),
+    /// Nobody waits for it any more: what becomes of it is not known.
+    Unawaited,
+}
+
 /// An operation under way. Dropping it does not stop the operation: the device keeps the buffer until it is
 /// done.
 pub struct Pending {
     inner: Pin<Box<dyn Future<Output = Completion> + Send>>,
+    /// Beside the future rather than in one around it: being watched allocates nothing.
+    watch: Option<(Arc<dyn Watcher>, Watched)>,
 }
 
 impl Pending {
     /// An operation whose completion is this future's output.
     pub fn new(future: impl Future<Output = Completion> + Send + 'static) -> Self {
-        Self { inner: Box::pin(future) }
+        Self { inner: Box::pin(future), watch: None }
     }
 
     /// An operation that has its completion already.
     pub fn ready(completion: Completion) -> Self {
         Self::new(std::future::ready(completion))
     }
+
+    /// Has its end told to `watcher`, once, be it that nobody waits for it any more. It has one watcher at most.
+    pub fn watched(mut self, watcher: Arc<dyn Watcher>, watched: Watched) -> Self {
+        assert!(self.watch.is_none(), "one wrapper of a device watches");
+        self.watch = Some((watcher, watched));
+        self
+    }
 }
 
 impl Future for Pending {
     type Output = Completion;
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Completion> {
-        self.inner.as_mut().poll(context)
+        let polled = self.inner.as_mut().poll(context);
+        if let Poll::Ready(completion) = &polled
+            && let Some((watcher, watched)) = self.watch.take()
+        {
+            watcher.ended(&watched, End::Completed(completion));
+        }
+        polled
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some((watcher, watched)) = self.watch.take() {
+            watcher.ended(&watched, End::Unawaited);
+        }
     }
 }
 
@@ -232,7 +312,10 @@ pub type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[cfg(test)]
 mod tests {
-    use super::{AlignedBuffer, DeviceError, Operation, Shape};
+    use super::{
+        AlignedBuffer, Class, Completion, DeviceError, End, Kind, Operation, Pending, Shape, Watched, Watcher,
+    };
+    use std::sync::{Arc, Mutex};
 
     const SHAPE: Shape = Shape { len_bytes: 16 * 4096 };
 
@@ -257,5 +340,32 @@ mod tests {
         assert!(discard(4096, 100).is_err());
         assert!(discard(!4095, 8192).is_err());
         assert!(SHAPE.check(&Operation::Flush).is_ok());
+    }
+
+    #[derive(Default)]
+    struct Noting(Mutex<Vec<&'static str>>);
+
+    impl Watcher for Noting {
+        fn ended(&self, watched: &Watched, end: End<'_>) {
+            assert_eq!((watched.class, watched.kind, watched.begun_ns), (Class::Append, Kind::Flush, 7));
+            self.0.lock().unwrap().push(match end {
+                End::Completed(completion) if completion.result.is_ok() => "done",
+                End::Completed(_) => "failed",
+                End::Unawaited => "unawaited",
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn every_watched_operation_ends_once() {
+        let noting = Arc::new(Noting::default());
+        let watched =
+            Watched { class: Class::Append, kind: Kind::of(&Operation::Flush), len_bytes: 0, begun_ns: 7 };
+        let pending =
+            |result| Pending::ready(Completion { result, buffer: None }).watched(noting.clone(), watched);
+        drop(pending(Ok(())).await);
+        drop(pending(Err(DeviceError::Closed)).await);
+        drop(pending(Ok(())));
+        assert_eq!(*noting.0.lock().unwrap(), ["done", "failed", "unawaited"]);
     }
 }

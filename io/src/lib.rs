@@ -9,6 +9,7 @@ pub mod buffer;
 pub mod device;
 pub mod limits;
 pub mod memory;
+pub mod meter;
 pub mod open;
 pub mod probe;
 mod sys;
@@ -17,5 +18,7 @@ pub mod uring;
 
 pub use backend::Backend;
 pub use buffer::AlignedBuffer;
-pub use device::{Class, Closing, Completion, Device, DeviceError, Operation, Pending, Shape};
+pub use device::{
+    Class, Closing, Completion, Device, DeviceError, End, Kind, Operation, Pending, Shape, Watched, Watcher,
+};
 pub use open::{Direct, Drive, OpenError, OpenMode, open_drive};

@@ -72,3 +72,10 @@ fn a_leader_that_comes_back_reads_nothing_before_it_is_elected_again() {
 fn a_fragment_goes_to_the_drive_that_has_room_for_it() {
     plays("a-drive-without-room");
 }
+
+/// A slab was opened for a writer that did not get the answer, and nobody wrote or fenced it as long as the writer lived; so a drive that had a copy of it was never
+/// empty, though it was to be. Found by seed 73; this schedule fails (I13) where a writer does not ask for such slabs.
+#[test]
+fn a_slab_that_its_writer_never_heard_of_does_not_keep_a_drive_from_being_emptied() {
+    plays("opened-and-never-heard-of");
+}

@@ -14,7 +14,7 @@ fn every_story_ends_as_it_must() {
     let (listed, names) = sim(&["--scenario", "list"]);
     assert!(listed, "{names}");
     let names: Vec<&str> = names.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(names.len() >= 16, "{names:?}");
+    assert!(names.len() >= 25, "{names:?}");
     for name in names {
         let (ended, text) = sim(&["--scenario", name, "--seeds", "1..3", "--once"]);
         assert!(ended, "{name}: {text}");

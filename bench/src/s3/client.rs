@@ -1,7 +1,7 @@
 //! One seam over both clients: put, get with comparison, delete.
 
 use super::lean::Connection;
-use super::{Arguments, ClientKind, PayloadSignature};
+use super::{ClientKind, PayloadSignature, Server};
 use aws_credential_types::Credentials;
 use aws_sdk_s3::error::{DisplayErrorContext, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
@@ -78,15 +78,15 @@ pub struct Target {
 impl Target {
     /// # Errors
     /// When an endpoint is not plain `http://host[:port]`.
-    pub fn new(arguments: &Arguments) -> Result<Self, EndpointError> {
-        let endpoints: Vec<Endpoint> = arguments
+    pub fn new(server: &Server) -> Result<Self, EndpointError> {
+        let endpoints: Vec<Endpoint> = server
             .endpoint
             .iter()
             .map(|url| Endpoint {
                 url: url.clone(),
-                region: arguments.region.clone(),
-                access_key: arguments.access_key.clone(),
-                secret_key: arguments.secret_key.clone(),
+                region: server.region.clone(),
+                access_key: server.access_key.clone(),
+                secret_key: server.secret_key.clone(),
                 path_style: true,
             })
             .collect();
@@ -101,15 +101,14 @@ impl Target {
                 None => format!("{authority}:80"),
             });
         }
-        let key =
-            Credentials::new(&arguments.access_key, &arguments.secret_key, None, None, "strongroom-bench");
+        let key = Credentials::new(&server.access_key, &server.secret_key, None, None, "strongroom-bench");
         Ok(Self {
             authorities,
-            bucket: arguments.bucket.clone(),
-            region: arguments.region.clone(),
+            bucket: server.bucket.clone(),
+            region: server.region.clone(),
             identity: key.into(),
-            payload: arguments.payload,
-            kind: arguments.client,
+            payload: server.payload,
+            kind: server.client,
             endpoints,
         })
     }

@@ -39,9 +39,9 @@ impl Workload {
         let mut lens: Vec<usize> = bodies.iter().map(|body| body.bytes.len()).collect();
         lens.sort_unstable();
         Self {
-            endpoints: arguments.endpoint.clone(),
-            client: arguments.client,
-            payload: arguments.payload,
+            endpoints: arguments.server.endpoint.clone(),
+            client: arguments.server.client,
+            payload: arguments.server.payload,
             threads: arguments.threads,
             seed: arguments.mail.is_none().then_some(arguments.seed),
             bodies: lens.len(),

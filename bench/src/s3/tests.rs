@@ -120,7 +120,7 @@ impl Load {
     fn new(url: &str, more: &[&str]) -> Self {
         let arguments = arguments(url, more);
         Self {
-            target: Arc::new(Target::new(&arguments).unwrap()),
+            target: Arc::new(Target::new(&arguments.server).unwrap()),
             bodies: bodies(&arguments).unwrap().into(),
         }
     }

@@ -3,25 +3,16 @@
 //! In each zone one node reads a whole copy and computes only the fragments that its own zone will hold, so that nothing crosses
 //! zones where each has its copy. Offsets in the image stay: locators do not change. When to convert a slab is decided elsewhere.
 
+use crate::encoding::{EncodeTask, Encoded, sources};
 use crate::fragment_set::FragmentSet;
 use crate::placement::{self, ColdFragments, ColdPlacement, place_cold};
 use crate::planner::cold_profile;
 use strongroom_format::cold;
-use strongroom_format::wire::message::{Encode, FragmentAddress, Free};
+use strongroom_format::wire::message::{Encode, FragmentAddress, Free, Sources, Target};
 use strongroom_types::limits::FRAGMENTS_MAX;
 use strongroom_types::{
-    ClusterView, DriveId, FragmentIndex, Generation, Health, Holders, NodeId, Profile, SlabId, SlabRecord,
-    SlabState,
+    ClusterView, FragmentIndex, Generation, Holders, NodeId, Profile, SlabId, SlabRecord, SlabState,
 };
-
-/// One zone's share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodeTask {
-    /// Who computes it: a node of the zone.
-    pub node: NodeId,
-    /// The message.
-    pub encode: Encode,
-}
 
 /// How a slab gets its cold layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +69,11 @@ pub fn plan(record: &SlabRecord, view: &ClusterView, seed: u64) -> Result<Conver
     if sealed.rows == 0 {
         return Err(NotNow::Empty);
     }
-    let copies = whole_copies(record, sealed.missing, view);
-    if copies.is_empty() {
+    let (all, missing) =
+        (FragmentSet::first(record.profile.fragment_count()), FragmentSet::from_mask(sealed.missing));
+    // Of one that is not whole most rows may be: it is asked last.
+    let (copies, rest) = (sources(record, all.without(missing), view), sources(record, missing, view));
+    if copies.is_empty() && rest.is_empty() {
         return Err(NotNow::NoSource);
     }
     let profile = cold_profile(view).ok_or(NotNow::NoProfile)?;
@@ -90,22 +84,26 @@ pub fn plan(record: &SlabRecord, view: &ClusterView, seed: u64) -> Result<Conver
 
     let targets: Vec<Target> = (0..)
         .zip(&holders)
-        .map(|(index, holder)| (FragmentIndex::new(index), holder.node, holder.drive))
+        .map(|(index, holder)| Target {
+            fragment: FragmentIndex::new(index),
+            node: holder.node,
+            drive: holder.drive,
+            before: None,
+        })
         .collect();
     let mut tasks = Vec::new();
     for zone in view.zones() {
         let in_zone = |node: NodeId| view.zone_of(node) == Some(zone);
-        let targets: Vec<Target> = targets.iter().copied().filter(|(_, node, _)| in_zone(*node)).collect();
-        let Some((_, first_target, _)) = targets.first() else { continue };
-        let local_copy = copies.iter().find(|(node, _, _)| in_zone(*node));
-        let node = local_copy.map_or(*first_target, |(node, _, _)| *node);
+        let targets: Vec<Target> = targets.iter().copied().filter(|target| in_zone(target.node)).collect();
+        let Some(first_target) = targets.first() else { continue };
+        let local_copy = copies.iter().find(|copy| in_zone(copy.node));
+        let node = local_copy.map_or(first_target.node, |copy| copy.node);
         let mut sources = copies.clone();
         // Stable: among equally near ones the order of the fragments stays.
-        sources.sort_by_key(|(source, _, _)| (*source != node, !in_zone(*source)));
+        sources.sort_by_key(|source| (source.node != node, !in_zone(source.node)));
         let encode = Encode {
             slab: record.slab,
-            source_generation: record.generation,
-            sources,
+            sources: Sources::Copies(sources.into_iter().chain(rest.iter().copied()).collect()),
             generation,
             profile,
             image_len_bytes: sealed.len_bytes,
@@ -122,35 +120,10 @@ pub fn plan(record: &SlabRecord, view: &ClusterView, seed: u64) -> Result<Conver
     Ok(ConvertPlan { slab, source_generation, generation, profile, holders, nodes_shared, tasks })
 }
 
-/// Where a fragment is to go.
-type Target = (FragmentIndex, NodeId, DriveId);
-
-/// Whole copies on nodes that answer.
-fn whole_copies(
-    record: &SlabRecord,
-    missing: u32,
-    view: &ClusterView,
-) -> Vec<(NodeId, DriveId, FragmentIndex)> {
-    let missing = FragmentSet::from_mask(missing);
-    let copies = (0..).map(FragmentIndex::new).zip(&record.holders);
-    let whole = copies.filter(|(fragment, holder)| {
-        !missing.contains(*fragment) && view.node(holder.node).is_some_and(|node| node.health == Health::Up)
-    });
-    whole.map(|(fragment, holder)| (holder.node, holder.drive, fragment)).collect()
-}
-
 /// The fragments of a superseded layout, each with the node to tell. Only to be sent once the superseding record is committed and the
 /// grace time has passed; a `Free` names its generation, so that it never meets the new layout.
 pub fn free_list(superseded: &SlabRecord) -> impl Iterator<Item = (NodeId, Free)> + '_ {
-    (0..).zip(&superseded.holders).map(|(index, holder)| {
-        let address = FragmentAddress {
-            drive: holder.drive,
-            slab: superseded.slab,
-            fragment: FragmentIndex::new(index),
-            generation: superseded.generation,
-        };
-        (holder.node, Free { address })
-    })
+    FragmentAddress::all_of(superseded).map(|(node, address)| (node, Free { address }))
 }
 
 /// A conversion under way: collects what the encoders answer.
@@ -159,20 +132,6 @@ pub struct Conversion {
     plan: ConvertPlan,
     /// One for each task of the plan, `None` until it has answered.
     answers: Vec<Option<Encoded>>,
-}
-
-/// What an encoder answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Encoded {
-    /// All its fragments are durable; checksums of their tables, in the order of its targets.
-    Done {
-        /// The checksums.
-        tables_crc32c: Vec<u32>,
-    },
-    /// A holder would not take its fragment as things are.
-    Refused,
-    /// It did not answer, or had what it needs not at hand.
-    Failed,
 }
 
 /// Where a conversion stands.
@@ -229,7 +188,7 @@ impl Conversion {
                 Encoded::Done { tables_crc32c } if Some(tables_crc32c.len()) == targets => {
                     Encoded::Done { tables_crc32c }
                 }
-                Encoded::Done { .. } | Encoded::Failed => Encoded::Failed,
+                Encoded::Done { .. } | Encoded::Differs | Encoded::Failed => Encoded::Failed,
                 Encoded::Refused => Encoded::Refused,
             });
         }
@@ -250,8 +209,8 @@ impl Conversion {
         table_crc32c.resize(self.plan.holders.len(), 0).expect("as many as holders");
         for (task, answer) in self.plan.tasks.iter().zip(&self.answers) {
             let Some(Encoded::Done { tables_crc32c }) = answer else { return self.failure() };
-            for ((fragment, _, _), table) in task.encode.targets.iter().zip(tables_crc32c) {
-                table_crc32c[usize::from(fragment.get())] = *table;
+            for (target, table) in task.encode.targets.iter().zip(tables_crc32c) {
+                table_crc32c[usize::from(target.fragment.get())] = *table;
             }
         }
         Progress::Relayout(Box::new(Relayout {
@@ -267,4 +226,4 @@ impl Conversion {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

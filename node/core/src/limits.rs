@@ -69,9 +69,42 @@ pub const DRIVE_FULL_PREFERRED_PERCENT_MAX: u32 = 90;
 /// Drives fuller than this are never chosen.
 pub const DRIVE_FULL_PERCENT_MAX: u32 = 95;
 
+/// A slab is compacted if its copies take at most this part of its image, in percent: each byte that is copied gives at least one back.
+pub const COMPACT_PERCENT_MAX: u64 = 50;
+/// The same where drives are filling: four bytes copied for one.
+pub const COMPACT_TIGHT_PERCENT_MAX: u64 = 80;
+/// The same where somebody asks for it: nine bytes copied for one.
+pub const COMPACT_NOW_PERCENT_MAX: u64 = 90;
+/// Slabs that are mostly air are copied into one where that takes one part in so many of the extents: a byte is copied at most as often as four goes into what fills
+/// the extents of a slab (a megabyte of mail a fragment: five times).
+pub const CROWD_PARTS: u64 = 4;
+/// The same where drives are filling, or somebody asks for it.
+pub const CROWD_TIGHT_PARTS: u64 = 2;
+/// Drives of a zone are filling from here on: placement avoids those that are ten percent fuller.
+pub const SPACE_TIGHT_PERCENT_MIN: u64 = 80;
+/// Bytes of needles that a compaction copies at once (soft: the needle that crosses it is still taken): a full row, and what waits for the next.
+pub const COMPACT_BATCH_LEN_BYTES: u64 = 4 * MIB;
+/// Needles that a compaction copies at once at most.
+pub const COMPACT_BATCH_NEEDLES_MAX: usize = 256;
+/// Rows that the needles of one batch take at most, where none fails: as many as may be in flight go out with one needle each, and the rest fills two, or
+/// begins one more in another slab or behind a foreign needle.
+pub const COMPACT_BATCH_ROWS: u64 = ROWS_IN_FLIGHT_MAX as u64 + 4;
+
 /// Fragments of a cold profile that is chosen by itself, at most: up to here encoding and checksums fuse without spilling
 /// registers. Wider ones save little more space and read from more drives.
 pub const COLD_FRAGMENTS_DEFAULT_MAX: u8 = 15;
+
+/// A drive gets fragments of fuller ones of its zone once so many ten-thousandths of it more are free than of the zone on the average: ten percent. A blank node
+/// among n others that are filled by the part f lacks f n / (n + 1): it gets some from f = 20 % where there is one other, from f = 12 % where there are five.
+pub const REBALANCE_BEGIN_BASIS_POINTS: u64 = 1000;
+/// And until it lacks no more than half of that: so what fills and empties by a few percent moves nothing.
+pub const REBALANCE_END_BASIS_POINTS: u64 = REBALANCE_BEGIN_BASIS_POINTS / 2;
+/// Moves whose old fragments may not be given back yet that a leader remembers at most. One at a time, each for some tenths of a second, during two grace times of
+/// a minute: some hundreds.
+pub const REBALANCE_RECENT_MAX: usize = 1024;
+
+/// Looks at a drain that its rate is taken from.
+pub const DRAIN_SAMPLES_MAX: usize = 32;
 
 const _: () = assert!(ROWS_TRACKED_MAX >= 2 * ROWS_IN_FLIGHT_MAX);
 const _: () = assert!(
@@ -81,6 +114,12 @@ const _: () = assert!(
 const _: () = assert!(WAITING_LEN_BYTES_MAX >= ROW_LEN_BYTES_MAX as u64);
 const _: () =
     assert!(DRIVE_FULL_PREFERRED_PERCENT_MAX < DRIVE_FULL_PERCENT_MAX && DRIVE_FULL_PERCENT_MAX < 100);
+const _: () = assert!(
+    COMPACT_PERCENT_MAX < COMPACT_TIGHT_PERCENT_MAX && COMPACT_TIGHT_PERCENT_MAX < COMPACT_NOW_PERCENT_MAX
+);
+const _: () = assert!(COMPACT_NOW_PERCENT_MAX < 100);
+const _: () = assert!(SPACE_TIGHT_PERCENT_MIN < DRIVE_FULL_PREFERRED_PERCENT_MAX as u64);
+const _: () = assert!(REBALANCE_END_BASIS_POINTS < REBALANCE_BEGIN_BASIS_POINTS);
 const _: () = assert!(COLD_FRAGMENTS_DEFAULT_MAX as usize <= FRAGMENTS_MAX);
 const _: () = assert!(BLOCK_LEN_BYTES.is_multiple_of(NEEDLE_ALIGN_BYTES));
 const _: () = assert!(ACK_LATENCIES_COUNT.is_multiple_of(ACK_LATENCIES_STEP));

@@ -27,6 +27,14 @@ pub enum Mutant {
     ReuseRaftId,
     /// A fragment of a superseded layout is freed before the new layout is committed.
     FreeBeforeCommit,
+    /// A slab is killed once what is alive in it is being copied, before the versions have the copies, and no group is asked whether they do.
+    KillBeforeRelocated,
+    /// A slab is compacted and killed though its writer may still commit locators into it.
+    CompactUnfenced,
+    /// Fragments that were made again, or moved, are taken by the slab table whatever layout the slab has by then.
+    RepairIgnoresGeneration,
+    /// A fragment that is verified is always found whole.
+    ScrubSeesNothing,
 }
 
 /// Which fault is on, if any.

@@ -3,12 +3,20 @@
 //! Chooses only; it may spread worse than wished (and says so), but never so that a zone's loss would lose an acknowledged row.
 //! The choice depends on view and seed alone.
 
-use crate::durable::{AckRule, Spread, survives};
+mod pool;
+
+use crate::durable::{AckRule, Spread, margin, survives};
+use crate::fragment_set::FragmentSet;
 use crate::limits::{DRIVE_FULL_PERCENT_MAX, DRIVE_FULL_PREFERRED_PERCENT_MAX};
 use crate::planner::Shape;
+use pool::{Choosing, Draw, Pool, Staying, pool_of, pools, pools_leaving};
+use std::collections::BTreeMap;
 use strongroom_format::extent::FragmentGeometry;
 use strongroom_types::limits::ZONES_MAX;
-use strongroom_types::{ClusterView, DriveView, Health, Holder, Holders, NodeId, NodeView, Profile, ZoneId};
+use strongroom_types::{
+    ClusterView, DriveView, FragmentIndex, Health, Holder, Holders, NodeId, NodeView, Profile, SlabRecord,
+    ZoneId,
+};
 
 /// Where a new slab goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +27,8 @@ pub struct HotPlacement {
     pub holders: Holders,
     /// Fewer zones, copies or nodes than a whole cluster would give; repaired first once it can be.
     pub deficit: bool,
+    /// Some copy goes to a drive that is to be emptied, since its zone has no other.
+    pub leaving: bool,
 }
 
 /// What is to be placed of a slab that becomes cold.
@@ -26,6 +36,15 @@ pub struct HotPlacement {
 pub struct ColdFragments {
     /// How many, and of what use.
     pub profile: Profile,
+    /// Bytes that each takes on its drive, extent headers not included.
+    pub len_bytes: u64,
+}
+
+/// Fragments of a cold slab that are to be made once more, in place of those that it has, or had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SomeFragments {
+    /// Which.
+    pub fragments: FragmentSet,
     /// Bytes that each takes on its drive, extent headers not included.
     pub len_bytes: u64,
 }
@@ -71,6 +90,12 @@ pub enum NotNow {
         /// It would have enough, were none of those that answer full.
         full: bool,
     },
+    /// Every node of a zone that stays has a fragment of the slab already: a second one there would lower what the slab survives.
+    #[error("every other node of {zone} has a fragment of the slab")]
+    NodesShort {
+        /// The zone.
+        zone: ZoneId,
+    },
     /// Spread over this cluster's zones, the profile would not survive the loss of one.
     #[error("{profile} over {zones} zones does not survive the loss of one")]
     Unsafe {
@@ -89,20 +114,31 @@ const HOT_COPIES_IN_TWO_ZONES: usize = 2;
 /// Holders for a new slab: over three or more zones one copy in each of three, over two zones two in each. With a zone down, the
 /// zones left, never fewer than two: one copy in each and, if possible, one more on another node. Nodes in `avoid` (lately late
 /// or failed) are used only where two zones cannot be had without them. Drives are drawn by `seed`, weighted by their free space.
+/// Those that are to be emptied take a copy only where their zone has no other drive that could, and three zones cannot be had without it: better a copy that
+/// moves soon than one that is not there.
 ///
 /// # Errors
 /// Fewer than two zones can take a copy.
 pub fn place_hot(view: &ClusterView, avoid: &[NodeId], seed: u64) -> Result<HotPlacement, PlacementError> {
     let mut draw = Draw { state: seed };
     let data_zones = Shape::of(view).zones().len();
-    let mut pools = pools(view, avoid);
+    let with_leaving = |avoid: &[NodeId]| {
+        let mut pools = pools(view, avoid);
+        if pools.len() < HOT_ZONES {
+            let room = pools.capacity() - pools.len();
+            pools.extend(pools_leaving(view, avoid).into_iter().take(room));
+        }
+        pools
+    };
+    let mut pools = with_leaving(avoid);
     if pools.len() < 2 {
-        pools = self::pools(view, &[]);
+        pools = with_leaving(&[]);
     }
     if pools.len() < 2 {
         return Err(too_few(view, pools.len()));
     }
     draw.shuffle(&mut pools);
+    pools.sort_by_key(|pool| pool.staying == Staying::Leaves);
 
     let mut choice = Choosing::default();
     if pools.len() >= HOT_ZONES {
@@ -120,8 +156,8 @@ pub fn place_hot(view: &ClusterView, avoid: &[NodeId], seed: u64) -> Result<HotP
         for pool in &pools {
             choice.take_distinct_node(pool, &mut draw);
         }
-        let rest: Pool =
-            Pool { zone: pools[0].zone, drives: pools.iter().flat_map(|pool| pool.drives.clone()).collect() };
+        let all = pools.iter().flat_map(|pool| pool.drives.clone()).collect();
+        let rest = Pool { drives: all, ..pools[0].only(|_| false) };
         choice.take_distinct_node(&rest, &mut draw);
     }
 
@@ -130,12 +166,14 @@ pub fn place_hot(view: &ClusterView, avoid: &[NodeId], seed: u64) -> Result<HotP
     let deficit = pools.len() < data_zones.min(HOT_ZONES) || holders.len() < wished || choice.nodes_shared;
     let count = u8::try_from(holders.len()).expect("at most four copies");
     let profile = Profile::copies(count).expect("one copy in each of two zones at least");
-    Ok(HotPlacement { profile, holders, deficit })
+    let leaving = holders.iter().any(|holder| view.is_leaving(*holder));
+    Ok(HotPlacement { profile, holders, deficit, leaving })
 }
 
 /// Holders for a cold layout: even counts over all zones, distinct nodes; distinct drives only in a zone that has too few nodes,
 /// not in one where some are away now. A node that holds one of `current` (the copies) takes one of its zone's fragments where it can: that one stays off the network.
-/// Drives without room for a fragment are used only where no other will do: it may be room that an earlier attempt's fragment takes.
+/// Drives without room for a fragment are used only where no other will do: it may be room that an earlier attempt's fragment takes. Those that are to be
+/// emptied take none.
 ///
 /// # Errors
 /// A zone that is needed is down or full, or the cluster's zones are too few for the profile.
@@ -171,10 +209,8 @@ pub fn place_cold(
         if wanted > 0 {
             let pool = pool.ok_or(short)?;
             // Fuller ones before two on one node.
-            let wide = pool_of(view, *zone, &[], DRIVE_FULL_PERCENT_MAX);
-            let away =
-                |node: &&NodeView| node.zone == *zone && node.health == Health::Down && node.may_hold_data;
-            let nodes_away = view.nodes.iter().filter(away).count();
+            let wide = pool_of(view, *zone, &[], DRIVE_FULL_PERCENT_MAX, Staying::Stays);
+            let nodes_away = nodes_away(view, *zone);
             let roomy = pool.only(has_room);
             let tiers = [&roomy, &wide.only(has_room), pool, &wide];
             let at_copies = roomy.only(|place| current.iter().any(|holder| holder.node == place.node));
@@ -201,14 +237,182 @@ pub fn place_cold(
     Ok(ColdPlacement { holders, nodes_shared })
 }
 
+/// Holders for fragments of `record` that are lost, as many as can be placed, each in the zone that it was in: on a node that holds none of the slab where
+/// there is one, else on another drive of one that does. The drive that had it may have it again: what is lost may be a few blocks of it. Drives without
+/// room for a fragment are used only where no other will do, and so are those that are to be emptied: what is lost is made again first, and moved later. Where nothing is
+/// known of the node that had it, its zone is taken to be one of those that hold the fewest.
+///
+/// # Errors
+/// None can be placed; says why for the first.
+pub fn place_again(
+    view: &ClusterView,
+    record: &SlabRecord,
+    lost: SomeFragments,
+    seed: u64,
+) -> Result<Vec<(FragmentIndex, Holder)>, NotNow> {
+    let SomeFragments { fragments: lost, len_bytes } = lost;
+    let mut draw = Draw { state: seed };
+    let has_room = |holder: &Holder| has_room(view, holder, len_bytes);
+    let fragments = || (0..).map(FragmentIndex::new).zip(&record.holders);
+    let kept = fragments().filter(|(fragment, _)| !lost.contains(*fragment)).map(|(_, holder)| *holder);
+    let mut choice = Choosing { holders: kept.collect(), nodes_shared: false };
+    let mut by_zone: BTreeMap<ZoneId, usize> = view.zones().into_iter().map(|zone| (zone, 0)).collect();
+    for zone in record.holders.iter().filter_map(|holder| view.zone_of(holder.node)) {
+        *by_zone.entry(zone).or_default() += 1;
+    }
+    let (mut placed, mut why) = (Vec::new(), None);
+    for (fragment, before) in fragments().filter(|(fragment, _)| lost.contains(*fragment)) {
+        let zone = view.zone_of(before.node).or_else(|| {
+            let (zone, count) = by_zone.iter_mut().min_by_key(|(_, count)| **count)?;
+            *count += 1;
+            Some(*zone)
+        });
+        let Some(zone) = zone else { continue };
+        match place_one(view, zone, has_room, &mut choice, &mut draw) {
+            Ok(holder) => placed.push((fragment, holder)),
+            Err(short) => why = why.or(Some(short)),
+        }
+    }
+    why.filter(|_| placed.is_empty()).map_or(Ok(placed), Err)
+}
+
+fn place_one(
+    view: &ClusterView,
+    zone: ZoneId,
+    has_room: impl Fn(&Holder) -> bool,
+    choice: &mut Choosing,
+    draw: &mut Draw,
+) -> Result<Holder, NotNow> {
+    let tiers = |staying| tiers(view, zone, &has_room, staying);
+    let (staying, leaving) = (tiers(Staying::Stays), tiers(Staying::Leaves));
+    let taken = staying.iter().chain(&leaving).any(|tier| choice.take_distinct_node(tier, draw))
+        || staying.iter().chain(&leaving).any(|tier| choice.take_distinct_drive(tier, draw));
+    let holder = choice.holders.last().copied().filter(|_| taken);
+    holder.ok_or_else(|| NotNow::ZoneShort {
+        zone,
+        drives: staying[WIDE].drives.len() + leaving[WIDE].drives.len(),
+        fragments: 1,
+        full: writable(view, zone).any(|holder| !choice.holders.contains(&holder)),
+    })
+}
+
+/// The drives of a zone that a fragment may go to, the better ones first.
+fn tiers(
+    view: &ClusterView,
+    zone: ZoneId,
+    has_room: impl Fn(&Holder) -> bool,
+    staying: Staying,
+) -> [Pool; 4] {
+    let preferred = pool_of(view, zone, &[], DRIVE_FULL_PREFERRED_PERCENT_MAX, staying);
+    let wide = pool_of(view, zone, &[], DRIVE_FULL_PERCENT_MAX, staying);
+    [preferred.only(&has_room), wide.only(&has_room), preferred, wide]
+}
+
+/// The place of all drives among [`tiers`].
+const WIDE: usize = 3;
+
+/// Holders for fragments of `record` that are to leave the drives that they are on, as many as can be placed without lowering what the slab survives, each in the
+/// zone that it is in: on a node that holds no other of the slab, else on another drive where nodes were shared before already. `lost` are those that
+/// do not count now.
+///
+/// # Errors
+/// None can be placed; says why for the first.
+pub fn place_moved(
+    view: &ClusterView,
+    record: &SlabRecord,
+    moved: SomeFragments,
+    lost: FragmentSet,
+    seed: u64,
+) -> Result<Vec<(FragmentIndex, Holder)>, NotNow> {
+    let mut draw = Draw { state: seed };
+    let has_room = |holder: &Holder| has_room(view, holder, moved.len_bytes);
+    let (mut holders, mut placed, mut why) = (record.holders.clone(), Vec::new(), None);
+    for fragment in moved.fragments.iter() {
+        let place = usize::from(fragment.get());
+        let Some(zone) = holders.get(place).and_then(|holder| view.zone_of(holder.node)) else { continue };
+        let others: Holders = holders
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != place)
+            .map(|(_, holder)| *holder)
+            .collect();
+        let mut choice = Choosing { holders: others.clone(), nodes_shared: false };
+        let tiers = tiers(view, zone, has_room, Staying::Stays);
+        let distinct = tiers.iter().any(|tier| choice.take_distinct_node(tier, &mut draw));
+        let taken = distinct || tiers.iter().any(|tier| choice.take_distinct_drive(tier, &mut draw));
+        let chosen = choice.holders.last().copied().filter(|_| taken);
+        let mut after = holders.clone();
+        after[place] = chosen.unwrap_or(after[place]);
+        match chosen.filter(|_| distinct || !lowers(view, record, &holders, &after, lost)) {
+            Some(holder) => {
+                holders = after;
+                placed.push((fragment, holder));
+            }
+            None => why = why.or(Some(why_not_moved(view, zone, &others, taken))),
+        }
+    }
+    why.filter(|_| placed.is_empty()).map_or(Ok(placed), Err)
+}
+
+/// Whether the slab survives less with these holders than with those before.
+pub(crate) fn lowers(
+    view: &ClusterView,
+    record: &SlabRecord,
+    before: &Holders,
+    after: &Holders,
+    lost: FragmentSet,
+) -> bool {
+    let margin_of = |holders: &Holders| {
+        let spread = Spread::of_holders(record.slab, record.profile, holders, view).ok()?;
+        Some(margin(&spread, spread.all().without(lost)))
+    };
+    match (margin_of(before), margin_of(after)) {
+        (Some(before), Some(after)) => after < before,
+        // Of a node that nobody knows nothing can be said.
+        _ => true,
+    }
+}
+
+fn why_not_moved(view: &ClusterView, zone: ZoneId, others: &Holders, shareable: bool) -> NotNow {
+    let staying = || writable(view, zone).filter(|holder| !view.is_leaving(*holder));
+    let is_free = |holder: &Holder| others.iter().all(|other| other.node != holder.node);
+    let node_is_free = staying().any(|holder| is_free(&holder));
+    let drive_is_free = staying().any(|holder| !others.contains(&holder));
+    let drives = staying().count();
+    let only_nodes_lack = shareable || (drives > 0 && !drive_is_free);
+    if only_nodes_lack && !node_is_free {
+        return NotNow::NodesShort { zone };
+    }
+    NotNow::ZoneShort { zone, drives, fragments: 1, full: node_is_free || drive_is_free }
+}
+
+/// Nodes of the zone that may come back with their drives, and those that are to be emptied: another one may come for them.
+fn nodes_away(view: &ClusterView, zone: ZoneId) -> usize {
+    let away = |node: &&NodeView| {
+        let takes_none = node.health == Health::Down || node.is_leaving();
+        node.zone == zone && takes_none && node.may_hold_data && !node.given_up
+    };
+    view.nodes.iter().filter(away).count()
+}
+
 /// Whether the zone's drives that answer could take so many fragments, had they room.
 fn would_do(view: &ClusterView, zone: ZoneId, wanted: usize) -> bool {
     let of_zone = || view.nodes.iter().filter(|node| node.zone == zone);
-    let writable = |node: &NodeView| node.drives.iter().filter(|drive| drive.writable).count();
+    let takes = |drive: &&DriveView| drive.writable && !drive.leaving;
+    let writable = |node: &NodeView| node.drives.iter().filter(takes).count();
     let up: Vec<usize> = of_zone().filter(|node| node.health == Health::Up).map(writable).collect();
     let nodes = up.iter().filter(|drives| **drives > 0).count();
-    let away = of_zone().filter(|node| node.health == Health::Down && node.may_hold_data).count();
+    let away = nodes_away(view, zone);
     nodes >= wanted || (nodes + away < wanted && up.iter().sum::<usize>() >= wanted)
+}
+
+/// The drives of the zone that answer and take new fragments, had they room.
+fn writable(view: &ClusterView, zone: ZoneId) -> impl Iterator<Item = Holder> + '_ {
+    let nodes = view.nodes.iter().filter(move |node| node.zone == zone && node.health == Health::Up);
+    nodes.flat_map(|node| {
+        let drives = node.drives.iter().filter(|drive| drive.writable);
+        drives.map(|drive| Holder { node: node.node, drive: drive.drive })
+    })
 }
 
 /// Whether fragments in these zones, in their order, survive the loss of any one of them.
@@ -216,49 +420,6 @@ fn survives_zone(profile: Profile, zones: impl Iterator<Item = ZoneId>) -> bool 
     let places: Vec<(ZoneId, NodeId)> =
         zones.map(|zone| (zone, NodeId::new(u64::from(zone.get())))).collect();
     Spread::from_places(profile, &places).is_some_and(|spread| survives(&spread, spread.all(), AckRule::Zone))
-}
-
-/// The drives of one zone that may be chosen.
-struct Pool {
-    zone: ZoneId,
-    drives: Vec<(Holder, u64)>,
-}
-
-impl Pool {
-    /// Some of them.
-    fn only(&self, wanted: impl Fn(&Holder) -> bool) -> Self {
-        let drives = self.drives.iter().copied().filter(|(holder, _)| wanted(holder)).collect();
-        Self { zone: self.zone, drives }
-    }
-}
-
-/// The zones in which drives may be chosen, by id; zones without any are left out.
-fn pools(view: &ClusterView, avoid: &[NodeId]) -> heapless::Vec<Pool, ZONES_MAX> {
-    let pool = |zone: ZoneId, full_percent_max: u32| pool_of(view, zone, avoid, full_percent_max);
-    let zones = view.zones().into_iter().take(ZONES_MAX);
-    let pools = zones.map(|zone| {
-        let preferred = pool(zone, DRIVE_FULL_PREFERRED_PERCENT_MAX);
-        if preferred.drives.is_empty() { pool(zone, DRIVE_FULL_PERCENT_MAX) } else { preferred }
-    });
-    pools.filter(|pool| !pool.drives.is_empty()).collect()
-}
-
-fn pool_of(view: &ClusterView, zone: ZoneId, avoid: &[NodeId], full_percent_max: u32) -> Pool {
-    let nodes = view.nodes.iter().filter(|node| node.zone == zone && node.health == Health::Up);
-    let nodes = nodes.filter(|node| !avoid.contains(&node.node));
-    let drives = nodes.flat_map(|node| usable(node, full_percent_max)).collect();
-    Pool { zone, drives }
-}
-
-fn usable(node: &NodeView, full_percent_max: u32) -> impl Iterator<Item = (Holder, u64)> + '_ {
-    let has_room = move |drive: &&DriveView| {
-        let free = u64::from(drive.extents_free);
-        free > 0 && free * 100 >= u64::from(drive.extents_total) * u64::from(100 - full_percent_max)
-    };
-    node.drives.iter().filter(|drive| drive.writable).filter(has_room).map(|drive| {
-        let free_bytes = u64::from(drive.extents_free) * u64::from(drive.extent_len_bytes);
-        (Holder { node: node.node, drive: drive.drive }, free_bytes)
-    })
 }
 
 /// Whether a cold fragment of this length fits on the drive now.
@@ -279,65 +440,6 @@ fn too_few(view: &ClusterView, zones_free: usize) -> PlacementError {
     match zones.len() {
         zones_up @ 0..2 => PlacementError::TooFewZones { zones_up },
         _ => PlacementError::Full { zones_free },
-    }
-}
-
-/// Holders chosen so far.
-#[derive(Default)]
-struct Choosing {
-    holders: Holders,
-    nodes_shared: bool,
-}
-
-impl Choosing {
-    /// Draws a drive of a node that holds nothing yet; says whether there was one.
-    fn take_distinct_node(&mut self, pool: &Pool, draw: &mut Draw) -> bool {
-        let taken = |holder: &Holder| self.holders.iter().any(|other| other.node == holder.node);
-        let Some(holder) = draw.drive(pool, |holder| !taken(holder)) else { return false };
-        self.holders.push(holder).is_ok()
-    }
-
-    /// Draws a drive that holds nothing yet; says whether there was one.
-    fn take_distinct_drive(&mut self, pool: &Pool, draw: &mut Draw) -> bool {
-        let Some(holder) = draw.drive(pool, |holder| !self.holders.contains(holder)) else { return false };
-        self.nodes_shared |= self.holders.iter().any(|other| other.node == holder.node);
-        self.holders.push(holder).is_ok()
-    }
-}
-
-/// Numbers from a seed (SplitMix64: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
-struct Draw {
-    state: u64,
-}
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            let other = self.next() % (last as u64 + 1);
-            items.swap(last, other as usize);
-        }
-    }
-
-    /// One of the drives that `wanted` admits, each with the weight of its free bytes.
-    fn drive(&mut self, pool: &Pool, wanted: impl Fn(&Holder) -> bool) -> Option<Holder> {
-        let candidates = || pool.drives.iter().filter(|(holder, _)| wanted(holder));
-        let total: u64 = candidates().map(|(_, weight)| weight).sum();
-        let mut left = self.next().checked_rem(total)?;
-        candidates().find_map(|(holder, weight)| match left.checked_sub(*weight) {
-            Some(rest) => {
-                left = rest;
-                None
-            }
-            None => Some(*holder),
-        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::limits::COLD_FRAGMENTS_DEFAULT_MAX;
 use strongroom_types::limits::{FRAGMENTS_MAX, ZONES_MAX};
-use strongroom_types::{ClusterView, Profile, ZoneId};
+use strongroom_types::{ClusterView, NodeView, Profile, ZoneId};
 
 /// How many data nodes each zone has; zones without any are left out. Says nothing about who answers now, nor whose drives work: a slab
 /// whose profile followed these would be begun with one and finished with another.
@@ -50,10 +50,19 @@ impl Default for Assumptions {
 }
 
 impl Shape {
-    /// The shape of `view`.
+    /// The shape of `view`, nodes that are to be emptied included.
     pub fn of(view: &ClusterView) -> Self {
+        Self::of_nodes(view, |_| true)
+    }
+
+    /// The shape of `view` without the nodes that are to be emptied.
+    pub fn of_staying(view: &ClusterView) -> Self {
+        Self::of_nodes(view, |node| !node.is_leaving())
+    }
+
+    fn of_nodes(view: &ClusterView, counts: impl Fn(&NodeView) -> bool) -> Self {
         let mut zones: heapless::Vec<(ZoneId, u8), ZONES_MAX> = heapless::Vec::new();
-        for node in view.nodes.iter().filter(|node| node.may_hold_data) {
+        for node in view.nodes.iter().filter(|node| node.may_hold_data && counts(node)) {
             match zones.iter_mut().find(|(zone, _)| *zone == node.zone) {
                 Some((_, nodes)) => *nodes = nodes.saturating_add(1),
                 None => zones.push((node.zone, 1)).expect("a cluster has at most ZONES_MAX zones"),
@@ -109,10 +118,23 @@ pub fn choices(shape: &Shape, assumptions: &Assumptions) -> Vec<Choice> {
 
 /// The profile that cold slabs get by themselves: the first of [`choices`] within the default width; `None` where the shape
 /// allows none, so that slabs stay copies.
+///
+/// Nodes that are to be emptied do not count, as long as what is left has the same zones and allows a profile that survives as much. Else they do: then slabs
+/// stay copies until there is room for the better profile, rather than be given a worse one for good.
 pub fn cold_profile(view: &ClusterView) -> Option<Profile> {
-    let choices = choices(&Shape::of(view), &Assumptions::default());
-    let within = |choice: &&Choice| choice.profile.fragment_count() <= COLD_FRAGMENTS_DEFAULT_MAX;
-    choices.iter().find(within).map(|choice| choice.profile)
+    let (all, staying) = (Shape::of(view), Shape::of_staying(view));
+    let wished = first_choice(&all);
+    let has_all_zones = staying.zones.len() == all.zones.len();
+    let narrower = first_choice(&staying).filter(|choice| {
+        has_all_zones
+            && wished.is_some_and(|wished| choice.survives_zone_plus_one >= wished.survives_zone_plus_one)
+    });
+    narrower.or(wished).map(|choice| choice.profile)
+}
+
+fn first_choice(shape: &Shape) -> Option<Choice> {
+    let within = |choice: &Choice| choice.profile.fragment_count() <= COLD_FRAGMENTS_DEFAULT_MAX;
+    choices(shape, &Assumptions::default()).into_iter().find(within)
 }
 
 /// A zone rebuilds from what it still has, and for the rest each other zone that is needed sends one sum over its fragments.

@@ -100,6 +100,15 @@ impl SlabWriter {
                     self.roll(now, RollReason::Commanded, actions);
                 }
             }
+            Event::DrivesLeave { drives } => {
+                let reason = RollReason::DriveLeaves;
+                let leaves =
+                    |slab: &Slab| slab.record.holders.iter().any(|holder| drives.contains(&holder.drive));
+                self.drop_spare(leaves, reason, actions);
+                if self.open.as_ref().is_some_and(leaves) {
+                    self.roll(now, reason, actions);
+                }
+            }
             Event::SessionOver { session } => {
                 let reason = RollReason::Fenced;
                 self.drop_spare(|spare| spare.record.session == session, reason, actions);
@@ -281,7 +290,7 @@ impl SlabWriter {
             RollReason::HolderFailed | RollReason::HolderLate | RollReason::Fenced | RollReason::Unfit => {
                 true
             }
-            RollReason::Full | RollReason::Aged | RollReason::Commanded => false,
+            RollReason::Full | RollReason::Aged | RollReason::Commanded | RollReason::DriveLeaves => false,
         };
         if failed && !slab.has_durable_rows() {
             // The first failure costs no time; those that follow without a durable row between them do.

@@ -1,8 +1,9 @@
 //! What an operator must know: damage that the node cannot mend by itself, and trouble for as long as it lasts.
 
+use crate::events::{Event, Events};
 use crate::limits::ALARMS_MAX;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 const DAMAGE: &str = "damage: ";
 
@@ -12,8 +13,8 @@ pub fn is_damage(words: &str) -> bool {
 }
 
 /// Alarms of this node.
-#[derive(Default)]
 pub struct Alarms {
+    events: Arc<Events>,
     state: Mutex<State>,
 }
 
@@ -26,6 +27,11 @@ struct State {
 }
 
 impl Alarms {
+    /// None yet; each is told as an event as well.
+    pub fn new(events: Arc<Events>) -> Self {
+        Self { events, state: Mutex::default() }
+    }
+
     /// Raises an alarm that stays until the node ends, once: the same words again only keep it in the list.
     pub fn raise(&self, words: String) {
         let mut state = self.lock();
@@ -33,6 +39,7 @@ impl Alarms {
             return;
         }
         tracing::error!("ALARM {words}");
+        self.events.tell(Event::AlarmRaised { alarm: words.clone() });
         if state.raised.len() == ALARMS_MAX {
             state.raised.pop_front();
         }
@@ -52,6 +59,7 @@ impl Alarms {
         }
         tracing::error!("ALARM {words}");
         if state.lasting.len() < ALARMS_MAX || state.lasting.contains_key(&topic) {
+            self.events.tell(Event::AlarmRaised { alarm: words.clone() });
             state.lasting.insert(topic, words);
         }
     }
@@ -60,6 +68,7 @@ impl Alarms {
     pub fn over(&self, topic: &str) {
         if let Some(words) = self.lock().lasting.remove(topic) {
             tracing::info!("over: {words}");
+            self.events.tell(Event::AlarmOver { alarm: words });
         }
     }
 
@@ -77,10 +86,14 @@ impl Alarms {
 #[cfg(test)]
 mod tests {
     use super::{Alarms, is_damage};
+    use crate::events::Events;
+    use crate::testing::StillClock;
+    use std::sync::Arc;
 
     #[test]
     fn what_lasts_goes_and_what_is_raised_stays() {
-        let alarms = Alarms::default();
+        let events = Events::new(Arc::new(StillClock::default()));
+        let alarms = Alarms::new(events.clone());
         alarms.damage("a row is gone");
         alarms.damage("a row is gone");
         alarms.lasting("slab".to_owned(), "it waits".to_owned());
@@ -90,5 +103,15 @@ mod tests {
         alarms.over("slab");
         alarms.over("slab");
         assert_eq!(alarms.all(), ["damage: a row is gone"]);
+        let told: Vec<_> = events.after(0).told.iter().map(|told| told.event.to_string()).collect();
+        assert_eq!(
+            told,
+            [
+                "ALARM damage: a row is gone",
+                "ALARM it waits",
+                "ALARM it waits for two",
+                "over: it waits for two"
+            ]
+        );
     }
 }

@@ -3,15 +3,22 @@
 //! Every error names the file, the line, the field and what was expected. Relative paths are taken from the folder
 //! that the file is in, so that a node's folder can be moved whole.
 
+mod policy;
+
+pub use policy::{BackgroundPolicy, Budget, SlabPolicy};
+
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_types::limits::{GROUPS_MAX, NODES_MAX, SLAB_LEN_BYTES_MAX, ZONES_MAX};
 use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{ClusterId, NodeId, ZoneId};
 use toml::Spanned;
+
+pub use strongroom_types::Member;
 
 #[cfg(test)]
 mod tests;
@@ -25,8 +32,10 @@ pub struct Config {
     pub groups: u16,
     /// This node.
     pub node: NodeId,
-    /// All nodes of the cluster, this one included, by id.
+    /// The nodes that it is told of, this one included, by id: those that found the cluster, or, where it joins, some of those that are there.
     pub members: Vec<Member>,
+    /// The cluster exists, and this node joins it: it founds nothing.
+    pub joins: bool,
     /// Raft log and state machine.
     pub state_dir: PathBuf,
     /// The drives, in the order given.
@@ -37,21 +46,14 @@ pub struct Config {
     pub s3_listen: SocketAddr,
     /// The control socket.
     pub control_socket: PathBuf,
+    /// Metrics and health over TCP, where that is wanted.
+    pub metrics_listen: Option<SocketAddr>,
     /// The S3 key pair.
     pub credentials: Credentials,
     /// Slab policy.
     pub slab: SlabPolicy,
-}
-
-/// A node of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its id.
-    pub node: NodeId,
-    /// Its zone.
-    pub zone: ZoneId,
-    /// Where its peers reach it.
-    pub address: SocketAddr,
+    /// How fast background work goes.
+    pub background: BackgroundPolicy,
 }
 
 /// An S3 key pair.
@@ -66,30 +68,6 @@ pub struct Credentials {
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials").field("access_key", &self.access_key).finish_non_exhaustive()
-    }
-}
-
-/// When slabs are sealed and become cold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlabPolicy {
-    /// A slab is sealed once its image is this long.
-    pub len_bytes_max: u32,
-    /// A slab with content is sealed once it is this old.
-    pub age_max: Duration,
-    /// A sealed slab becomes cold this long after its seal was seen.
-    pub convert_after: Duration,
-    /// Fragments of a superseded layout are freed this long after the new one was committed.
-    pub free_after: Duration,
-}
-
-impl Default for SlabPolicy {
-    fn default() -> Self {
-        Self {
-            len_bytes_max: SLAB_LEN_BYTES_MAX,
-            age_max: Duration::from_secs(600),
-            convert_after: Duration::from_secs(3600),
-            free_after: Duration::from_secs(60),
-        }
     }
 }
 
@@ -141,6 +119,8 @@ struct File {
     credentials: CredentialsSection,
     #[serde(default)]
     slab: SlabSection,
+    #[serde(default)]
+    background: BackgroundSection,
     member: Vec<MemberSection>,
 }
 
@@ -155,10 +135,13 @@ struct ClusterSection {
 #[serde(deny_unknown_fields)]
 struct NodeSection {
     id: Spanned<u64>,
+    #[serde(default)]
+    joins: bool,
     state_dir: PathBuf,
     drives: Spanned<Vec<PathBuf>>,
     s3_listen: SocketAddr,
     control_socket: PathBuf,
+    metrics_listen: Option<SocketAddr>,
     threads: Option<Spanned<usize>>,
 }
 
@@ -183,13 +166,32 @@ struct SlabSection {
     len_bytes_max: Option<Spanned<u32>>,
     age_ms_max: Option<Spanned<u64>>,
     convert_after_ms: Option<u64>,
+    compact_after_ms: Option<u64>,
     free_after_ms: Option<u64>,
+    repair_after_ms: Option<Spanned<u64>>,
+    reconcile_every_ms: Option<Spanned<u64>>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct BackgroundSection {
+    scrub_period_ms: Option<Spanned<u64>>,
+    parity_period_ms: Option<Spanned<u64>>,
+    yield_to_foreground: Option<bool>,
+    repair_bytes_per_s: Option<Spanned<u64>>,
+    repair_operations_per_s: Option<Spanned<u64>>,
+    repair_far_bytes_per_s: Option<Spanned<u64>>,
+}
+
+/// Shorter, nothing that takes a period could end in its time.
+const PERIOD_MS_MIN: u64 = 1000;
 /// Bytes of a slab at least: below two full rows a slab would be sealed before it is worth a record.
 const SLAB_LEN_BYTES_MIN: u32 = 8 << 20;
 /// Milliseconds that a slab may be open at least: below, every row would get a slab of its own.
 const SLAB_AGE_MS_MIN: u64 = 1000;
+/// Longer than a node may be silent without being down.
+const REPAIR_AFTER_MS_MIN: u64 = 10_000;
+const RECONCILE_EVERY_MS_MIN: u64 = 1000;
 /// Characters of a secret key at least.
 const SECRET_KEY_LEN_MIN: usize = 8;
 /// Runtime threads at most.
@@ -221,7 +223,7 @@ impl Config {
             .filter(|_| id.get_ref().len() == 32)
             .ok_or_else(|| checker.value(id, "cluster.id", "32 hexadecimal digits"))?;
         let groups = checker.within(&file.cluster.groups, "cluster.groups", 1, GROUPS_MAX)?;
-        let members = check_members(&checker, &file.member)?;
+        let members = check_members(&checker, &file.member, file.node.joins)?;
         let node = NodeId::new(*file.node.id.get_ref());
         if !members.iter().any(|member| member.node == node) {
             return Err(checker.value(&file.node.id, "node.id", "the id of one of the [[member]] entries"));
@@ -255,16 +257,19 @@ impl Config {
             groups,
             node,
             members,
+            joins: file.node.joins,
             state_dir: base.join(&file.node.state_dir),
             drives: drives.iter().map(|drive| base.join(drive)).collect(),
             threads,
             s3_listen: file.node.s3_listen,
             control_socket: base.join(&file.node.control_socket),
+            metrics_listen: file.node.metrics_listen,
             credentials: Credentials {
                 access_key: access.get_ref().clone(),
                 secret_key: secret.get_ref().clone(),
             },
             slab: check_slab(&checker, &file.slab)?,
+            background: check_background(&checker, &file.background)?,
         })
     }
 
@@ -274,7 +279,12 @@ impl Config {
     }
 }
 
-fn check_members(checker: &Checker<'_>, sections: &[MemberSection]) -> Result<Vec<Member>, ConfigError> {
+/// Who founds a cluster names all that do; who joins one, itself and at least one other.
+fn check_members(
+    checker: &Checker<'_>,
+    sections: &[MemberSection],
+    joins: bool,
+) -> Result<Vec<Member>, ConfigError> {
     let mut members: Vec<Member> = Vec::with_capacity(sections.len());
     for section in sections {
         let node = NodeId::new(*section.id.get_ref());
@@ -285,7 +295,9 @@ fn check_members(checker: &Checker<'_>, sections: &[MemberSection]) -> Result<Ve
     }
     members.sort_by_key(|member| member.node);
     let zones: BTreeSet<ZoneId> = members.iter().map(|member| member.zone).collect();
-    if members.len() > NODES_MAX || !(3..=ZONES_MAX).contains(&zones.len()) {
+    let (nodes_min, zones_min) = if joins { (2, 1) } else { (3, 3) };
+    let is_enough = members.len() >= nodes_min && zones.len() >= zones_min;
+    if !is_enough || members.len() > NODES_MAX || zones.len() > ZONES_MAX {
         let found = format!("{} nodes in {} zones", members.len(), zones.len());
         let last = sections.last().map(|section| section.id.span()).unwrap_or(0..0);
         return Err(ConfigError::Value {
@@ -293,7 +305,7 @@ fn check_members(checker: &Checker<'_>, sections: &[MemberSection]) -> Result<Ve
             line: line_of(checker.text, last.start),
             field: "member",
             found,
-            expected: format!("at most {NODES_MAX} nodes in 3 to {ZONES_MAX} zones"),
+            expected: format!("{nodes_min} to {NODES_MAX} nodes in {zones_min} to {ZONES_MAX} zones"),
         });
     }
     Ok(members)
@@ -319,7 +331,54 @@ fn check_slab(checker: &Checker<'_>, section: &SlabSection) -> Result<SlabPolicy
             None => default.age_max,
         },
         convert_after: millis(section.convert_after_ms, default.convert_after),
+        compact_after: millis(section.compact_after_ms, default.compact_after),
         free_after: millis(section.free_after_ms, default.free_after),
+        repair_after: match &section.repair_after_ms {
+            Some(after) => {
+                let after = checker.within(after, "slab.repair_after_ms", REPAIR_AFTER_MS_MIN, u64::MAX)?;
+                Duration::from_millis(after)
+            }
+            None => default.repair_after,
+        },
+        reconcile_every: match &section.reconcile_every_ms {
+            Some(every) => Duration::from_millis(checker.within(
+                every,
+                "slab.reconcile_every_ms",
+                RECONCILE_EVERY_MS_MIN,
+                u64::MAX,
+            )?),
+            None => default.reconcile_every,
+        },
+    })
+}
+
+fn check_background(
+    checker: &Checker<'_>,
+    section: &BackgroundSection,
+) -> Result<BackgroundPolicy, ConfigError> {
+    let default = BackgroundPolicy::default();
+    let period = |value: &Option<Spanned<u64>>, field, default| match value {
+        Some(value) => checker.within(value, field, PERIOD_MS_MIN, u64::MAX).map(Duration::from_millis),
+        None => Ok(default),
+    };
+    let limit = |value: &Option<Spanned<u64>>, field| match value {
+        Some(value) => checker.within(value, field, 1, u64::MAX).map(NonZeroU64::new),
+        None => Ok(None),
+    };
+    let repair = Budget {
+        bytes_per_second: limit(&section.repair_bytes_per_s, "background.repair_bytes_per_s")?,
+        operations_per_second: limit(&section.repair_operations_per_s, "background.repair_operations_per_s")?,
+        far_bytes_per_second: limit(&section.repair_far_bytes_per_s, "background.repair_far_bytes_per_s")?,
+    };
+    Ok(BackgroundPolicy {
+        scrub_period: period(&section.scrub_period_ms, "background.scrub_period_ms", default.scrub_period)?,
+        parity_period: period(
+            &section.parity_period_ms,
+            "background.parity_period_ms",
+            default.parity_period,
+        )?,
+        yields: section.yield_to_foreground.unwrap_or(default.yields),
+        repair,
     })
 }
 

@@ -75,6 +75,7 @@ impl Holder {
             Request::Read(_)
             | Request::Ping
             | Request::Encode(_)
+            | Request::Sum(_)
             | Request::Raft { .. }
             | Request::Meta { .. } => Err(Refusal::Invalid(String::from("not a request to a drive"))),
         }

@@ -3,11 +3,15 @@
 //! One task owns the state machine (`strongroom_core::writer`); it carries out what the machine asks for: slabs are opened through the slab
 //! table, rows go to their holders, rolled slabs are fenced. All the deciding is the machine's.
 
+mod orphans;
+
 use crate::cluster::{CallError, Monitor, Peers};
 use crate::limits::INGEST_EVENTS_WAITING_MAX;
+use crate::pins::{Pinned, Pins};
 use crate::session::Session;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use orphans::Orphans;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_core::limits::NEEDLE_ALIGN_BYTES;
@@ -21,7 +25,7 @@ use strongroom_format::wire::message::{Append, Refusal, Request};
 use strongroom_meta::group::{GroupCommand, GroupReply};
 use strongroom_meta::{Meta, MetaError};
 use strongroom_types::{
-    Deadline, Epoch, GroupId, Holder, Instant, Locator, NodeId, RowSequence, SessionId, SlabId,
+    Deadline, DriveId, Epoch, GroupId, Holder, Instant, Locator, NodeId, RowSequence, SessionId, SlabId,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -33,6 +37,8 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(5);
 const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts to fence a rolled slab.
 const ROLL_RETRY: Duration = Duration::from_millis(500);
+/// Between two looks whether the slabs that are written have copies on drives that are to be emptied.
+const LEAVING_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a needle was not stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,12 +55,14 @@ pub enum IngestError {
 }
 
 /// Where a needle is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Stored {
     /// It.
     pub locator: Locator,
     /// The session that its slab belongs to; the commit of the locator names it.
     pub session: SessionId,
+    /// To be kept until the locator is committed, or given up: until then its slab is not reclaimed.
+    pub pinned: Pinned,
 }
 
 /// An encoded needle, ready to be placed.
@@ -115,10 +123,16 @@ impl Ingest {
             actions: Actions::default(),
             waiting: BTreeMap::new(),
             tickets: 0,
+            pins: Pins::default(),
             commands: commands.downgrade(),
             parts: Arc::new(parts),
+            orphans: Arc::default(),
         };
+        let orphans = shell.orphans.clone().watch(shell.parts.clone());
+        env.spawn.spawn("orphans", Box::pin(orphans));
+        let (watched, told) = (shell.parts.clone(), commands.downgrade());
         env.spawn.spawn("ingest", Box::pin(shell.run(received)));
+        env.spawn.spawn("leaving drives", Box::pin(watch_leaving(watched, told)));
         Self { commands, session, env, room: Arc::new(Semaphore::new(room)) }
     }
 
@@ -158,9 +172,11 @@ struct Shell {
     actions: Actions,
     waiting: BTreeMap<Ticket, oneshot::Sender<Result<Stored, IngestError>>>,
     tickets: u64,
+    pins: Pins,
     /// For the tasks that report back; weak, so that the writer ends when nobody can hand it needles any more.
     commands: mpsc::WeakSender<Command>,
     parts: Arc<IngestParts>,
+    orphans: Arc<Orphans>,
 }
 
 impl Shell {
@@ -203,7 +219,8 @@ impl Shell {
                     self.send(slab, fragment, holder, append, payload);
                 }
                 Action::Durable { ticket, locator, session } => {
-                    self.answer(ticket, Ok(Stored { locator, session }));
+                    let pinned = self.pins.pin(locator.slab);
+                    self.answer(ticket, Ok(Stored { locator, session, pinned }));
                 }
                 Action::Failed { ticket, reason } => self.answer(ticket, Err(reason.into())),
                 Action::Busy(needle) => self.answer(needle.ticket, Err(IngestError::Busy)),
@@ -235,11 +252,14 @@ impl Shell {
     }
 
     fn open(&self, avoid: &[NodeId]) {
-        let (parts, commands) = (self.parts.clone(), self.commands.clone());
+        let (parts, commands, orphans) = (self.parts.clone(), self.commands.clone(), self.orphans.clone());
         let avoid = avoid.to_vec();
         self.spawn("open slab", async move {
+            let turn = orphans.turn().await;
             let session = parts.session.present();
-            match open_slab(&parts, session, &avoid).await {
+            let opened = open_slab(&parts, session, &avoid, &orphans).await;
+            drop(turn);
+            match opened {
                 Ok(event) => {
                     // Fenced while the table was asked: to be given up as soon as it is there.
                     if parts.session.present() != session
@@ -289,28 +309,55 @@ impl Shell {
         });
     }
 
-    /// Fences a rolled slab, and says how far its locators reach. Its group's leader does the rest. Tried until the table says it is done: a slab
-    /// that nobody fences would stay open as long as this session lives.
+    /// Fences a rolled slab, and says how far its locators reach; then, once none of them is on its way here any more, that this is so. Its group's leader does
+    /// the rest. Tried until the table says it is done: a slab that nobody fences would stay open as long as this session lives.
     fn roll(&self, slab: SlabId, epoch: Epoch, given_out: RowSequence) {
-        let parts = self.parts.clone();
+        let (parts, pins, orphans) = (self.parts.clone(), self.pins.clone(), self.orphans.clone());
         self.spawn("roll slab", async move {
-            loop {
-                let deadline = Deadline::after(parts.env.clock.now(), OPEN_PATIENCE);
-                let command = GroupCommand::BeginSeal { slab, epoch, given_out: Some(given_out) };
-                match parts.meta.write(slab.group(), command, deadline).await {
-                    // Differs: somebody else has fenced it.
-                    Ok(GroupReply::Slab(_) | GroupReply::SlabDiffers(_) | GroupReply::NoSuchSlab) => {
-                        return None;
-                    }
-                    Ok(other) => {
-                        tracing::error!(%slab, ?other, "slab table gave an answer that does not fit");
-                        return None;
-                    }
-                    Err(error) => tracing::debug!(%slab, %error, "slab not fenced yet"),
-                }
+            let command = GroupCommand::BeginSeal { slab, epoch, given_out: Some(given_out) };
+            if tell_table(&parts, slab, command).await {
+                orphans.rolled(slab);
+            }
+            while pins.has(slab) {
                 parts.env.clock.sleep(ROLL_RETRY).await;
             }
+            tell_table(&parts, slab, GroupCommand::WriterDone { slab }).await;
+            None
         });
+    }
+}
+
+/// Tells the writer of drives that are to be emptied, as long as it could write without them.
+async fn watch_leaving(parts: Arc<IngestParts>, commands: mpsc::WeakSender<Command>) {
+    loop {
+        parts.env.clock.sleep(LEAVING_LOOK_EVERY).await;
+        let view = parts.monitor.view();
+        let drives = view.nodes.iter().flat_map(|node| &node.drives).filter(|drive| drive.leaving);
+        let drives: BTreeSet<DriveId> = drives.map(|drive| drive.drive).collect();
+        let is_needed = || placement::place_hot(&view, &[], 0).map_or(true, |place| place.leaving);
+        if drives.is_empty() || is_needed() {
+            continue;
+        }
+        let Some(commands) = commands.upgrade() else { return };
+        // Where the channel is closed the writer is gone.
+        let _ = commands.send(Command::Event(Event::DrivesLeave { drives: Arc::new(drives) })).await;
+    }
+}
+
+/// Has the slab table take a command about a slab of this writer's, until it answers; whether it knows by then what it was told.
+async fn tell_table(parts: &IngestParts, slab: SlabId, command: GroupCommand) -> bool {
+    loop {
+        let deadline = Deadline::after(parts.env.clock.now(), OPEN_PATIENCE);
+        match parts.meta.write(slab.group(), command.clone(), deadline).await {
+            // Differs: somebody else has fenced it.
+            Ok(GroupReply::Slab(_) | GroupReply::SlabDiffers(_) | GroupReply::NoSuchSlab) => return true,
+            Ok(other) => {
+                tracing::error!(%slab, ?other, "slab table gave an answer that does not fit");
+                return false;
+            }
+            Err(error) => tracing::debug!(%slab, %error, ?command, "slab table was not told yet"),
+        }
+        parts.env.clock.sleep(ROLL_RETRY).await;
     }
 }
 
@@ -333,6 +380,7 @@ async fn open_slab(
     parts: &IngestParts,
     session: SessionId,
     avoid: &[NodeId],
+    orphans: &Orphans,
 ) -> Result<Event, OpenSlabError> {
     let view = parts.monitor.view();
     let place = placement::place_hot(&view, avoid, parts.env.rng.u64())?;
@@ -345,9 +393,13 @@ async fn open_slab(
         holders: place.holders,
     };
     let deadline = Deadline::after(parts.env.clock.now(), OPEN_PATIENCE);
-    match parts.meta.write(group, command, deadline).await? {
+    let answer = parts.meta.write(group, command, deadline).await;
+    // Whatever comes of it but a slab for the writer: one may be open all the same.
+    let doubt = || orphans.doubt(group, parts.env.clock.now());
+    match answer.inspect_err(|_| doubt())? {
         GroupReply::Slab(record) => {
-            let spread = Spread::of(&record, &view)?;
+            let spread = Spread::of(&record, &view).inspect_err(|_| doubt())?;
+            orphans.given(record.slab);
             Ok(Event::Opened { record: Box::new(record), spread: Box::new(spread) })
         }
         GroupReply::SessionFenced => Err(OpenSlabError::SessionFenced),

@@ -8,20 +8,33 @@
 
 pub mod limits;
 pub mod config;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod events;
 pub mod alarms;
+pub mod jobs;
 pub mod status;
 pub mod drive;
 pub mod holder;
 pub mod cluster;
 pub mod slabs;
 pub mod session;
+pub mod pins;
 pub mod fetch;
 pub mod encode;
 pub mod ingest;
 pub mod store;
+pub mod survey;
 pub mod caretaker;
 pub mod admission;
 pub mod sweeper;
+pub mod reconcile;
+pub mod drain;
+pub mod parity;
+pub mod dismissal;
+pub mod scrub;
+pub mod runs;
+pub mod metrics;
 pub mod node;
 pub mod control;
 pub mod process;

@@ -85,6 +85,12 @@ pub enum ProcessError {
         /// What failed.
         reason: String,
     },
+    /// The cluster does not take the node, for good.
+    #[error("{reason}")]
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// An address cannot be listened on.
     #[error("{what} {address}: {source}")]
     Listen {
@@ -118,10 +124,11 @@ pub enum ProcessError {
 
 impl ProcessError {
     /// What the process ends with. A supervisor may start the node again after any of them; after [`EXIT_STATE_FAILED`] somebody
-    /// should look at the device first.
+    /// should look at the device first, and after [`EXIT_REFUSED`] it ends again until its configuration is another one.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::StateFailed { .. } => EXIT_STATE_FAILED,
+            Self::Refused { .. } => EXIT_REFUSED,
             Self::Config(_)
             | Self::Open { .. }
             | Self::Backend { .. }
@@ -137,6 +144,8 @@ impl ProcessError {
 
 /// The exit code after the state folder's device failed: what `sysexits.h` calls EX_IOERR.
 pub const EXIT_STATE_FAILED: u8 = 74;
+/// The exit code of a node that its cluster refuses: what `sysexits.h` calls EX_CONFIG.
+pub const EXIT_REFUSED: u8 = 78;
 
 /// Runs the node of `config` until it is told to stop, or cannot go on.
 ///
@@ -183,11 +192,13 @@ async fn node(config: &Config, stop: StopRule, threads: &Threads) -> Result<(), 
         cluster: config.cluster,
         node: config.node,
         members: config.members.clone(),
+        joins: config.joins,
         groups: config.groups,
         drives: threads.devices().to_vec(),
         kv,
         credentials: config.credentials.clone(),
         policy: config.slab,
+        background: config.background,
         timing: Timing::default(),
         mutants: MutantSwitch::NONE,
     })
@@ -209,14 +220,25 @@ async fn node(config: &Config, stop: StopRule, threads: &Threads) -> Result<(), 
     let servers = threads.serve(listeners, node.door().clone(), serve_parts.clone(), ended.clone());
     let control = server::bind(&config.control_socket)?;
     tokio::task::spawn_local(server::serve(control, node.clone()));
+    if let Some(address) = config.metrics_listen {
+        let listener = tokio::net::TcpListener::bind(address).await;
+        let listener =
+            listener.map_err(|source| ProcessError::Listen { what: "metrics", address, source })?;
+        tokio::task::spawn_local(server::serve_metrics(listener, node.clone()));
+    }
     tracing::info!(node = %config.node, zone = %config.own().zone, s3 = %config.s3_listen, peers = %peers_address, "node is up");
 
     let own_server =
         tokio::task::spawn_local(serve(own_listener, node.door().clone(), serve_parts, wait_true(ended)));
-    let failed = stopped_or_failed(wait_for_stop(stop), node.meta().failed()).await;
-    match &failed {
-        None => tracing::info!("stopping: requests under way are answered, the slab being written is rolled"),
-        Some(reason) => tracing::error!(reason, "stopping: the state directory's device failed or is full"),
+    let end = first_end(wait_for_stop(stop), node.meta().failed(), node.meta().refused()).await;
+    match &end {
+        End::Told => {
+            tracing::info!("stopping: requests under way are answered, the slab being written is rolled")
+        }
+        End::Failed(reason) => {
+            tracing::error!(reason, "stopping: the state directory's device failed or is full");
+        }
+        End::Refused(reason) => tracing::error!(reason, "stopping: the cluster does not take this node"),
     }
     // Whoever has stopped listening already is told nothing.
     let _ = ending.send(true);
@@ -230,22 +252,35 @@ async fn node(config: &Config, stop: StopRule, threads: &Threads) -> Result<(), 
         tracing::warn!("something was still under way at the end of the patience");
     }
     spawn.shutdown().await;
-    match failed {
-        None => Ok(()),
-        Some(reason) => Err(ProcessError::StateFailed { path: config.state_dir.clone(), reason }),
+    match end {
+        End::Told => Ok(()),
+        End::Failed(reason) => Err(ProcessError::StateFailed { path: config.state_dir.clone(), reason }),
+        End::Refused(reason) => Err(ProcessError::Refused { reason }),
     }
 }
 
-/// Why the node cannot go on; `None` where it was told to stop.
-async fn stopped_or_failed(
+/// Why a node's process ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// It was told to.
+    Told,
+    /// The state directory's store failed, in words.
+    Failed(String),
+    /// The cluster does not take the node, in words.
+    Refused(String),
+}
+
+async fn first_end(
     stopped: impl Future<Output = ()>,
     failed: impl Future<Output = String>,
-) -> Option<String> {
+    refused: impl Future<Output = String>,
+) -> End {
     tokio::select! {
         // Both at once: what failed is not to be kept quiet.
         biased;
-        reason = failed => Some(reason),
-        () = stopped => None,
+        reason = failed => End::Failed(reason),
+        reason = refused => End::Refused(reason),
+        () = stopped => End::Told,
     }
 }
 
@@ -298,16 +333,18 @@ type Devices = Vec<Arc<dyn Device>>;
 
 #[cfg(test)]
 mod tests {
-    use super::{EXIT_STATE_FAILED, ProcessError, stopped_or_failed};
+    use super::{EXIT_REFUSED, EXIT_STATE_FAILED, End, ProcessError, first_end};
     use std::future::{pending, ready};
     use std::path::PathBuf;
 
     #[tokio::test]
     async fn a_store_that_fails_ends_the_process_with_a_code_and_words_of_its_own() {
         let words = || String::from("writing the ledger: No space left on device");
-        assert_eq!(stopped_or_failed(ready(()), pending()).await, None);
-        assert_eq!(stopped_or_failed(pending(), ready(words())).await, Some(words()));
-        assert_eq!(stopped_or_failed(ready(()), ready(words())).await, Some(words()));
+        assert_eq!(first_end(ready(()), pending(), pending()).await, End::Told);
+        assert_eq!(first_end(pending(), ready(words()), ready(words())).await, End::Failed(words()));
+        assert_eq!(first_end(ready(()), ready(words()), pending()).await, End::Failed(words()));
+        assert_eq!(first_end(ready(()), pending(), ready(words())).await, End::Refused(words()));
+        assert_eq!(ProcessError::Refused { reason: words() }.exit_code(), EXIT_REFUSED);
         let error = ProcessError::StateFailed { path: PathBuf::from("state"), reason: words() };
         assert_eq!(error.exit_code(), EXIT_STATE_FAILED);
         let told = error.to_string();

@@ -13,6 +13,10 @@ pub const SEND_QUEUE_LEN_BYTES_MAX: usize = 64 << 20;
 pub const REQUESTS_PER_PEER_MAX: usize = 2 * CALLS_PER_PEER_MAX;
 /// Bytes of requests of one peer that may be held at once; at the bound nothing more is read from the peer.
 pub const REQUESTS_PER_PEER_LEN_BYTES_MAX: usize = 64 << 20;
+/// Nodes that may be connected at once without being known: who joins is such a one until the others have heard of it.
+pub const GUESTS_MAX: usize = 16;
+/// Requests of such a one that may be handled at once: it asks to be let in, and no more.
+pub const GUEST_REQUESTS_MAX: usize = 8;
 /// Connections that may be at once between accept and the end of their hello: everyone may connect, so few.
 pub const HANDSHAKES_MAX: usize = 64;
 /// How long a connection may take to say who it is.

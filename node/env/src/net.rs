@@ -1,6 +1,7 @@
 //! Peers: one request, one answer.
 
 use futures::future::BoxFuture;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use strongroom_format::FormatError;
 use strongroom_format::wire::Frame;
@@ -60,10 +61,13 @@ pub trait Net: Send + Sync {
 
     /// From now on requests from peers go to `handler`. Called once, at start.
     fn serve(&self, handler: Arc<dyn Handler>);
+
+    /// There is such a peer, and it is to be found there. A network that needs no addresses ignores it.
+    fn introduce(&self, _peer: NodeId, _address: SocketAddr) {}
 }
 
 /// Answers requests of peers.
 pub trait Handler: Send + Sync {
-    /// The answer to `request` from node `from`.
+    /// The answer to `request` from node `from`, which says that it belongs to this cluster; whether it is known here is for the handler to tell.
     fn handle(&self, from: NodeId, request: Frame) -> BoxFuture<'static, Frame>;
 }

@@ -76,6 +76,11 @@ impl Kind {
 
     /// Length, magic, checksum and version; gives a reader at the first own field.
     pub(crate) fn open(self, block: &[u8], seed: u32) -> Result<Reader<'_>, FormatError> {
+        self.open_since(block, seed, self.version)
+    }
+
+    /// As [`Self::open`], of a structure whose versions from `oldest` on only gained fields, where older blocks have zeros.
+    pub(crate) fn open_since(self, block: &[u8], seed: u32, oldest: u16) -> Result<Reader<'_>, FormatError> {
         let structure = self.structure;
         let body = self.peek(block)?;
         let mut frame = Reader { structure, bytes: block, at: VERSION_AT };
@@ -86,7 +91,7 @@ impl Kind {
         if found != expected {
             return Err(FormatError::Checksum { structure, expected, found });
         }
-        if version != self.version {
+        if !(oldest..=self.version).contains(&version) {
             return Err(FormatError::Version { structure, found: version, known: self.version });
         }
         frame.at = VERSION_AT + 2;

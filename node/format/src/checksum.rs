@@ -13,7 +13,7 @@ pub struct FragmentKey {
     pub slab: SlabId,
     /// The fragment.
     pub fragment: FragmentIndex,
-    /// The layout it belongs to.
+    /// What it was made under.
     pub generation: Generation,
 }
 

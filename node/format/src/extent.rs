@@ -10,7 +10,9 @@ use strongroom_types::limits::{EXTENTS_PER_FRAGMENT_MAX, FRAGMENTS_MAX};
 use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{DriveId, Epoch, FragmentIndex, Generation, Profile, SlabId};
 
-const KIND: Kind = Kind { structure: Structure::ExtentHeader, magic: *b"SR-EXTNT", version: 1 };
+const KIND: Kind = Kind { structure: Structure::ExtentHeader, magic: *b"SR-EXTNT", version: 2 };
+/// The first version knows no retired extents.
+const OLDEST: u16 = 1;
 
 /// What the extents of a fragment hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,11 +51,14 @@ pub enum ExtentState {
     Free,
     /// Part of a fragment.
     Used(ExtentHeader),
+    /// Of no fragment, and never to be used again: blocks of it could not be read.
+    Retired,
 }
 
 const TAG_FREE: u8 = 0;
 const TAG_HOT: u8 = 1;
 const TAG_COLD: u8 = 2;
+const TAG_RETIRED: u8 = 3;
 
 impl ExtentHeader {
     /// The fragment that the extent belongs to.
@@ -118,6 +123,11 @@ pub fn free_block(drive: DriveId, index: u32) -> Block {
     encode(drive, index, TAG_FREE, None)
 }
 
+/// The header block that says: extent `index` of `drive` holds nothing and is not to be used.
+pub fn retired_block(drive: DriveId, index: u32) -> Block {
+    encode(drive, index, TAG_RETIRED, None)
+}
+
 /// What the header `block` of extent `index` of `drive` says. A block of zeros is an extent that was never used.
 ///
 /// # Errors
@@ -129,7 +139,7 @@ pub fn decode(block: &[u8], drive: DriveId, index: u32) -> Result<ExtentState, F
         peeked => peeked?,
     };
     let (found_drive, found_index) = (identity.u128()?, identity.u32()?);
-    let mut reader = KIND.open(block, extent_seed(found_drive, found_index))?;
+    let mut reader = KIND.open_since(block, extent_seed(found_drive, found_index), OLDEST)?;
     let misplaced = |field| Err(FormatError::Misplaced { structure: KIND.structure, field });
     if reader.u128()? != drive.get() {
         return misplaced("drive");
@@ -143,9 +153,15 @@ pub fn decode(block: &[u8], drive: DriveId, index: u32) -> Result<ExtentState, F
             reader.zero_rest()?;
             return Ok(ExtentState::Free);
         }
+        TAG_RETIRED => {
+            reader.zero_rest()?;
+            return Ok(ExtentState::Retired);
+        }
         TAG_HOT => ExtentKind::Hot,
         TAG_COLD => ExtentKind::Cold,
-        other => return Err(reader.field("kind", u64::from(other), "0 (free), 1 (hot) or 2 (cold)")),
+        other => {
+            return Err(reader.field("kind", u64::from(other), "0 (free), 1 (hot), 2 (cold) or 3 (retired)"));
+        }
     };
     let fragment = FragmentIndex::new(reader.u8()?);
     let (data, parity) = (reader.u8()?, reader.u8()?);

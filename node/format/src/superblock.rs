@@ -15,14 +15,19 @@
 //! - An incarnation that was only tried may be chosen. That does no harm: an opening tells a higher one than any that it found.
 //!
 //! An image of the drive that was taken while it was rewritten may count as one from after that.
+//!
+//! **How far it was verified** goes with the incarnation: what the copy says that holds. It is never ahead of what was done, so an older copy costs some
+//! reading and makes no promise false.
 
-use crate::block::{Block, Kind};
+use crate::block::{Block, Kind, Reader, Writer};
 use crate::error::{FormatError, Structure};
 use strongroom_types::limits::{EXTENT_LEN_BYTES_MAX, EXTENT_LEN_BYTES_MIN};
 use strongroom_types::units::{BLOCK_LEN_BYTES, KIB, MIB};
-use strongroom_types::{ClusterId, DriveId};
+use strongroom_types::{ClusterId, DriveId, SlabId, WallTime};
 
-const KIND: Kind = Kind { structure: Structure::Superblock, magic: *b"SR-SUPER", version: 1 };
+const KIND: Kind = Kind { structure: Structure::Superblock, magic: *b"SR-SUPER", version: 2 };
+/// The first version says nothing of tours.
+const OLDEST: u16 = 1;
 
 /// Copies of the superblock on a drive.
 pub const COPIES: usize = 4;
@@ -53,12 +58,35 @@ pub struct Superblock {
     pub device_len_bytes: u64,
     /// Bytes of an extent.
     pub extent_len_bytes: u32,
+    /// How far it was verified.
+    pub verified: Verified,
+}
+
+/// How far a drive was verified: all its fragments are read in the order of their slabs, from one drawn at random on to the last and from the first on
+/// to that one. That is a tour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Everything on the drive was written, or read and looked at, since then: the beginning of the last tour that is over.
+    pub since: Option<WallTime>,
+    /// The tour under way.
+    pub tour: Option<TourPlace>,
+}
+
+/// How far a tour has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TourPlace {
+    /// When it began.
+    pub began: WallTime,
+    /// The slab that it began at.
+    pub origin: SlabId,
+    /// The last slab whose fragments were looked at; `None` before the first.
+    pub upto: Option<SlabId>,
 }
 
 impl Superblock {
-    /// Whether both say the same of who the drive is: all but the incarnation.
+    /// Whether both say the same of who the drive is: all but the incarnation and what goes with it.
     pub fn agrees_with(&self, other: &Self) -> bool {
-        Self { incarnation: other.incarnation, ..*self } == *other
+        Self { incarnation: other.incarnation, verified: other.verified, ..*self } == *other
     }
 
     /// The block of one copy; all four are equal.
@@ -74,6 +102,7 @@ impl Superblock {
         writer.u64(self.device_len_bytes);
         writer.u32(self.incarnation);
         writer.u32(self.extent_len_bytes);
+        write_verified(&mut writer, &self.verified);
         KIND.finish(&mut block, 0);
         Ok(block)
     }
@@ -83,13 +112,14 @@ impl Superblock {
     /// # Errors
     /// `Zero` and `NotThis` where there is none, else what is wrong with it.
     pub fn decode(block: &[u8]) -> Result<Self, FormatError> {
-        let mut reader = KIND.open(block, 0)?;
+        let mut reader = KIND.open_since(block, 0, OLDEST)?;
         let superblock = Self {
             cluster: ClusterId::new(reader.u128()?),
             drive: DriveId::new(reader.u128()?),
             device_len_bytes: reader.u64()?,
             incarnation: reader.u32()?,
             extent_len_bytes: reader.u32()?,
+            verified: read_verified(&mut reader)?,
         };
         reader.zero_rest()?;
         Layout::new(superblock.device_len_bytes, superblock.extent_len_bytes)?;
@@ -103,6 +133,40 @@ impl Superblock {
     pub fn layout(&self) -> Result<Layout, FormatError> {
         Layout::new(self.device_len_bytes, self.extent_len_bytes)
     }
+}
+
+const TAG_NO_TOUR: u32 = 0;
+const TAG_TOUR_BEGUN: u32 = 1;
+const TAG_TOUR_UNDER_WAY: u32 = 2;
+
+fn write_verified(writer: &mut Writer<'_>, verified: &Verified) {
+    writer.u64(verified.since.map_or(0, WallTime::as_unix_millis));
+    let Some(TourPlace { began, origin, upto }) = verified.tour else { return };
+    writer.u32(if upto.is_some() { TAG_TOUR_UNDER_WAY } else { TAG_TOUR_BEGUN });
+    writer.skip(4);
+    writer.u64(began.as_unix_millis());
+    writer.u64(origin.to_bits());
+    writer.u64(upto.map_or(0, SlabId::to_bits));
+}
+
+fn read_verified(reader: &mut Reader<'_>) -> Result<Verified, FormatError> {
+    let since = reader.u64()?;
+    let since = (since != 0).then(|| WallTime::from_unix_millis(since));
+    let tag = reader.u32()?;
+    reader.zero(4)?;
+    if tag == TAG_NO_TOUR {
+        return Ok(Verified { since, tour: None });
+    }
+    let (began, origin) = (WallTime::from_unix_millis(reader.u64()?), SlabId::from_bits(reader.u64()?));
+    let upto = match tag {
+        TAG_TOUR_BEGUN => None,
+        TAG_TOUR_UNDER_WAY => Some(SlabId::from_bits(reader.u64()?)),
+        other => {
+            let expected = "0 (no tour), 1 (begun) or 2 (under way)";
+            return Err(reader.field("tour", u64::from(other), expected));
+        }
+    };
+    Ok(Verified { since, tour: Some(TourPlace { began, origin, upto }) })
 }
 
 /// Where things lie on a drive: head reserve, extents, what is left over, tail reserve.

@@ -1,13 +1,14 @@
 //! What a node asks the leader of a group, and what it answers: between nodes as the body of `Request::Meta`, and on the leader
 //! itself as plain values.
 
-use crate::control::{ControlAnswer, ControlQuery};
+use crate::control::{ControlAnswer, ControlCommand, ControlQuery};
 use crate::group::{Entry, EntryOutcome, GroupAnswer, GroupQuery};
 use crate::meta::{Opening, Said};
 use crate::raft::{Command, Reply};
 use crate::raft_id::RaftId;
 use serde::{Deserialize, Serialize};
-use strongroom_types::NodeId;
+use std::net::SocketAddr;
+use strongroom_types::{Member, NodeId};
 
 /// A request and how long its sender waits.
 #[derive(Serialize, Deserialize)]
@@ -27,13 +28,13 @@ pub(crate) enum Operation {
     },
     ReadControl(ControlQuery),
     ReadGroup(GroupQuery),
-    /// Between voters, whoever leads.
+    /// Between nodes, whoever leads.
     Join(JoinAsk),
-    /// A voter asks whether it is one, and how far it must have come to have caught up.
+    /// A node asks whether it votes, and how far it must have come to have caught up.
     Place(RaftId),
 }
 
-/// What voters ask each other before their groups run; see `meta::join`.
+/// What nodes ask each other before their groups run; see `meta::join`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum JoinAsk {
     /// The founder asks for a promise.
@@ -44,6 +45,10 @@ pub(crate) enum JoinAsk {
     Enrolled,
     /// The asking node's store is open; see `meta::openings`.
     Opened(Opening),
+    /// Whom do you know?
+    Members,
+    /// Is a node with the asking one's id heard at this address?
+    Namesake { address: SocketAddr },
 }
 
 /// An answer to that.
@@ -63,9 +68,38 @@ pub(crate) enum JoinAnswer {
     Outdated,
     /// No later opening was seen, and this one is remembered. In the groups that this node leads, the asking one has said to have this.
     Seen { said: Vec<Said> },
+    /// These.
+    Members(Vec<Member>),
+    /// It is.
+    Heard,
+}
+
+/// What a node has to do with a group, by its leader's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Part {
+    /// It votes.
+    Votes,
+    /// It is to: it learns, or an earlier one of the same node votes.
+    Awaited,
+    /// Nothing, and that is committed.
+    None,
 }
 
 impl Operation {
+    /// Whether one may ask for it that is not known here: what a newcomer needs to be known.
+    pub(crate) fn is_for_strangers(&self) -> bool {
+        match self {
+            Self::Join(_) | Self::ReadControl(_) => true,
+            Self::Propose(Command::Control { command, .. }) => matches!(
+                command,
+                ControlCommand::Found { .. }
+                    | ControlCommand::Enrol { .. }
+                    | ControlCommand::AdmitNode { .. }
+            ),
+            Self::Propose(_) | Self::Commit { .. } | Self::ReadGroup(_) | Self::Place(_) => false,
+        }
+    }
+
     /// Whether it may change the state, so that an answer that did not come leaves the outcome open.
     pub(crate) fn changes(&self) -> bool {
         match self {
@@ -97,9 +131,9 @@ pub(crate) enum ClientAnswer {
     /// The request makes no sense. Nothing was done.
     Malformed,
     Join(JoinAnswer),
-    /// Whether it votes, and the last entry that was committed when it asked.
+    /// What it has to do with the group, and the last entry that was committed when it asked.
     Place {
-        votes: bool,
+        part: Part,
         committed: Option<u64>,
     },
 }

@@ -8,6 +8,8 @@
 //! 0xfffe 'j'                            the node's standing, see `standing`
 //! 0xfffe 'o'                            how often its store was opened, see `meta::openings`
 //! 0xfffe 's' node (u64 BE)              the last opening that was seen of another node
+//! 0xfffe 'f'                            the voters at the founding, see `standing`
+//! 0xfffe 'n'                            which nodes there are, see `meta::members`
 //! group (u16 BE; 0 control, g+1 data group g)
 //!   'l' index (u64 BE)                 log entry: version, CRC32C (of index, version and body), body
 //!   'm' 'v' | 'c' | 'p'                vote, committed, purged
@@ -23,7 +25,7 @@ use serde::de::DeserializeOwned;
 use strongroom_types::{GroupId, NodeId};
 
 /// The version that records are written with.
-const RECORD_VERSION: u8 = 3;
+const RECORD_VERSION: u8 = 5;
 const SEAL_LEN_BYTES: usize = 4;
 
 /// Where the node's standing lies: beside the groups, whose tags are lower, and below the store's own keys.
@@ -31,6 +33,12 @@ pub(crate) const STANDING: [u8; 3] = [0xff, 0xfe, b'j'];
 
 /// Where the number of the store's last opening lies.
 pub(crate) const OPENING: [u8; 3] = [0xff, 0xfe, b'o'];
+
+/// Where the voters lie that the groups were founded with.
+pub(crate) const FOUNDED: [u8; 3] = [0xff, 0xfe, b'f'];
+
+/// Where it lies which nodes there are, by the control group's last word.
+pub(crate) const NODES_KNOWN: [u8; 3] = [0xff, 0xfe, b'n'];
 
 /// Where the last opening lies that was seen of `node`.
 pub(crate) fn seen_key(node: NodeId) -> Vec<u8> {
@@ -160,6 +168,12 @@ impl GroupKeys {
         let tag =
             group.map_or(0, |group| group.get().checked_add(1).expect("groups are bounded by GROUPS_MAX"));
         Self { tag: tag.to_be_bytes() }
+    }
+
+    /// The range of everything that is kept of the group.
+    pub(crate) fn all(self) -> (Vec<u8>, Vec<u8>) {
+        let end = successor(&self.tag).expect("tags of groups are bounded by GROUPS_MAX");
+        (self.tag.to_vec(), end)
     }
 
     fn area(self, area: u8, rest: &[u8]) -> Vec<u8> {

@@ -1,8 +1,12 @@
-//! The control group: what the cluster is, which buckets there are, and which life of each node's state is the present one.
+//! The control group: what the cluster is, which nodes belong to it, which buckets there are, and which life of each node's state is the
+//! present one.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, DriveId, NodeId, WallTime};
+use std::net::SocketAddr;
+use strongroom_types::{
+    BucketClass, BucketId, BucketName, ClusterId, DrainSubject, DriveId, Member, NodeId, WallTime, ZoneId,
+};
 
 /// A change of the control group. Their order is that of their bytes in the log (see `golden`): a new one goes to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +71,51 @@ pub enum ControlCommand {
         /// What was seen of it last, as the node knows: a request of an earlier run that comes late changes nothing.
         after: Option<SeenDrive>,
     },
+    /// This is to be emptied from now on, until `EndDrain`; also once it is empty, so that it stays so. Saying it again is no change. A drive must have been
+    /// seen; a node may be one that is yet to come, and not one that was dismissed.
+    BeginDrain {
+        /// What.
+        subject: DrainSubject,
+        /// The proposer's wall clock.
+        at: WallTime,
+    },
+    /// It may be used again. Saying it again is no change.
+    EndDrain {
+        /// What.
+        subject: DrainSubject,
+    },
+    /// A node takes part, in this zone and at this address. It asks for that itself, once its state is a member's; said again with another address,
+    /// it has moved. `Dismissed` and `OtherZone` are for good.
+    AdmitNode {
+        /// It.
+        member: Member,
+    },
+    /// A node is to take part never again, and nobody under its id. Its drain is over with that; those of its drives are not, since they may come to another
+    /// node. Doing it again is no change.
+    DismissNode {
+        /// It.
+        node: NodeId,
+    },
+}
+
+/// How a node stands that was ever admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeStanding {
+    /// It takes part, whether it runs now or not.
+    Member,
+    /// It never will again.
+    Dismissed,
+}
+
+/// A node as the control group has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its zone.
+    pub zone: ZoneId,
+    /// Where its peers reach it, by its own last word.
+    pub address: SocketAddr,
+    /// How it stands.
+    pub standing: NodeStanding,
 }
 
 /// What the control group saw of a drive last.
@@ -123,7 +172,7 @@ pub enum ControlReply {
     },
     /// No such bucket.
     NoSuchBucket,
-    /// A bound was reached (buckets of a cluster, nodes that enrolled, incarnations of one).
+    /// A bound was reached (buckets of a cluster, nodes that enrolled or were admitted, incarnations of one).
     Full,
     /// The cluster was founded as another one.
     OtherCluster {
@@ -144,6 +193,17 @@ pub enum ControlReply {
     },
     /// What the proposer knows is not so any more; nothing was changed.
     Outdated,
+    /// No drive with this id was ever seen.
+    NoSuchDrive,
+    /// The node was dismissed: nobody takes part under its id any more.
+    Dismissed,
+    /// The node was admitted in this zone, and that is where it stays.
+    OtherZone {
+        /// Which.
+        zone: ZoneId,
+    },
+    /// No node was ever admitted under this id.
+    NoSuchNode,
 }
 
 /// A question to the control group.
@@ -157,6 +217,10 @@ pub enum ControlQuery {
     Enrolments,
     /// What was seen of a drive.
     Drive(DriveId),
+    /// What is to be emptied, or was and is to stay so.
+    Drains,
+    /// Every node that was ever admitted.
+    Nodes,
 }
 
 /// An answer.
@@ -170,4 +234,8 @@ pub enum ControlAnswer {
     Enrolments(BTreeMap<NodeId, u32>),
     /// To `Drive`.
     Drive(Option<SeenDrive>),
+    /// To `Drains`: since when, by the wall clock of whoever asked for it.
+    Drains(BTreeMap<DrainSubject, WallTime>),
+    /// To `Nodes`: those that were dismissed included.
+    Nodes(BTreeMap<NodeId, NodeRecord>),
 }

@@ -20,8 +20,10 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// What every alarm of this crate begins with. None of them says that an acknowledged object is lost: the peers have it.
+/// What alarms of this crate about the store begin with. None of them says that an acknowledged object is lost: the peers have it.
 pub const ALARM_PREFIX: &str = "state directory: ";
+/// What those begin with about who belongs to the cluster.
+const MEMBERSHIP_PREFIX: &str = "membership: ";
 
 /// Alarms since the node's start, the newest last. Clones are the same.
 #[derive(Clone, Default)]
@@ -33,7 +35,15 @@ pub(crate) struct Alarms {
 impl Alarms {
     /// Raises an alarm; the same words again change nothing.
     pub(crate) fn raise(&self, words: &str) {
-        let words = format!("{ALARM_PREFIX}{words}");
+        self.keep(format!("{ALARM_PREFIX}{words}"));
+    }
+
+    /// Raises one about who belongs to the cluster.
+    pub(crate) fn raise_membership(&self, words: &str) {
+        self.keep(format!("{MEMBERSHIP_PREFIX}{words}"));
+    }
+
+    fn keep(&self, words: String) {
         let mut raised = self.lock();
         if raised.contains(&words) {
             return;

@@ -9,6 +9,8 @@ pub enum MetaFault {
     ReuseRaftId,
     /// The store is not compared with its ledger.
     RollBackUnnoticed,
+    /// Fragments that were made again are taken whatever layout the slab has by then.
+    TakeOutdatedFragments,
 }
 
 /// Which fault is on, if any.

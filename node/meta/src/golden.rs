@@ -1,28 +1,34 @@
-//! The bytes of everything that lies in logs and tables, pinned in `golden/v3.txt`: a line a value, its name and its bytes in hex.
+//! The bytes of everything that lies in logs and tables, pinned in `golden/v5.txt`: a line a value, its name and its bytes in hex.
 //!
 //! postcard numbers the variants of an enum in their order, so that a new one in the middle makes another command of what lies in the logs. Whoever
 //! changes a line here raises `ENTRY_VERSION` or `RECORD_VERSION` with it. `STRONGROOM_BLESS=1 cargo test -p strongroom-meta golden` adds lines that
 //! are missing and drops those of what is gone; it never changes one.
 
 use crate::codec::encode;
-use crate::control::{BucketRecord, BucketState, ControlCommand, ControlReply, SeenDrive};
-use crate::group::{Change, Content, Entry, EntryOutcome, GroupCommand, GroupReply, VersionRecord};
+use crate::control::{
+    BucketRecord, BucketState, ControlCommand, ControlReply, NodeRecord, NodeStanding, SeenDrive,
+};
+use crate::group::{
+    Change, Content, Entry, EntryOutcome, GroupCommand, GroupReply, Move, MoveOutcome, Pointer, Usage,
+    VersionRecord,
+};
 use crate::log::encode_entry;
 use crate::raft::{Command, LogEntry, LogId, Reply};
-use crate::standing::Standing;
+use crate::standing::{Founding, Standing};
 use bytes::Bytes;
 use openraft::{CommittedLeaderId, EntryPayload, Membership};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
-use strongroom_types::slab::Sealed;
+use strongroom_types::slab::{MadeAgain, Sealed};
 use strongroom_types::{
-    Attributes, BucketClass, BucketId, BucketName, ClusterId, Condition, DriveId, ETag, Epoch, Generation,
-    GroupId, Holder, Holders, Locator, NodeId, ObjectKey, Profile, RowSequence, SessionId, SlabId,
-    SlabRecord, SlabState, VersionId, WallTime,
+    Attributes, BucketClass, BucketId, BucketName, ClusterId, Condition, DrainSubject, DriveId, ETag, Epoch,
+    FragmentIndex, Generation, GroupId, Holder, Holders, Locator, Member, NodeId, ObjectKey, Profile,
+    RowSequence, SessionId, SlabId, SlabRecord, SlabState, VersionId, WallTime, ZoneId,
 };
 
-const PINNED: &str = include_str!("../golden/v3.txt");
+const PINNED: &str = include_str!("../golden/v5.txt");
 
 fn slab() -> SlabId {
     SlabId::new(GroupId::new(3), 7).unwrap()
@@ -46,9 +52,11 @@ fn slab_record(state: SlabState) -> SlabRecord {
         next_generation: Generation::new(3),
         profile: Profile::copies(3).unwrap(),
         holders: holders(),
+        made_under: [1, 3, 1].map(Generation::new).into_iter().collect(),
         writer: NodeId::new(1),
         session: SessionId::new(0x55),
         given_out: Some(RowSequence::new(5)),
+        writer_done: true,
     }
 }
 
@@ -60,6 +68,12 @@ fn locator() -> Locator {
         header_crc32c: 0x1234_5678,
         plain_len_bytes: 400,
     }
+}
+
+fn one_move() -> Move {
+    let to = Locator { offset_bytes: 8192, ..locator() };
+    let (bucket, version) = (BucketId::new(2), VersionId::new(0xabcd));
+    Move { bucket, key: ObjectKey::new("a/b").unwrap(), version, piece: 1, from: locator(), to }
 }
 
 fn version(content: Content) -> VersionRecord {
@@ -110,6 +124,19 @@ fn group_commands() -> Vec<(&'static str, GroupCommand)> {
         GroupCommand::FenceSession { session: SessionId::new(0x55) },
         GroupCommand::CountWhole { slab: slab(), generation: Generation::FIRST, whole: 0b100 },
         GroupCommand::AbandonLayout { slab: slab(), layout: Generation::new(3) },
+        GroupCommand::SetHolders {
+            slab: slab(),
+            generation: Generation::FIRST,
+            layout: Generation::new(3),
+            made: vec![MadeAgain { fragment: FragmentIndex::new(2), holder: holders()[0], table_crc32c: 11 }],
+        },
+        GroupCommand::CountMissing { slab: slab(), generation: Generation::FIRST, missing: 0b100 },
+        GroupCommand::WriterDone { slab: slab() },
+        GroupCommand::CloseSlab { slab: slab() },
+        GroupCommand::Relocate { session: SessionId::new(0x55), moves: vec![one_move()] },
+        GroupCommand::KillSlab { slab: slab(), generation: Generation::FIRST },
+        GroupCommand::ReleaseSlab { slab: slab(), session: SessionId::new(0x55) },
+        GroupCommand::ForgetSlab { slab: slab() },
     ];
     let name = |command: &GroupCommand| match command {
         GroupCommand::AdmitBucket { .. } => "admit-bucket",
@@ -123,8 +150,26 @@ fn group_commands() -> Vec<(&'static str, GroupCommand)> {
         GroupCommand::FenceSession { .. } => "fence-session",
         GroupCommand::CountWhole { .. } => "count-whole",
         GroupCommand::AbandonLayout { .. } => "abandon-layout",
+        GroupCommand::SetHolders { .. } => "set-holders",
+        GroupCommand::CountMissing { .. } => "count-missing",
+        GroupCommand::WriterDone { .. } => "writer-done",
+        GroupCommand::CloseSlab { .. } => "close-slab",
+        GroupCommand::Relocate { .. } => "relocate",
+        GroupCommand::KillSlab { .. } => "kill-slab",
+        GroupCommand::ReleaseSlab { .. } => "release-slab",
+        GroupCommand::ForgetSlab { .. } => "forget-slab",
     };
     all.into_iter().map(|command| (name(&command), command)).collect()
+}
+
+fn member() -> Member {
+    let address = SocketAddr::from(([10, 0, 1, 10], 7100));
+    Member { node: NodeId::new(7), zone: ZoneId::new(2), address }
+}
+
+fn founding() -> Founding {
+    let voters = |nodes: [u64; 3]| nodes.map(NodeId::new).to_vec();
+    Founding { control: voters([1, 2, 3]), groups: vec![voters([1, 2, 3]), voters([4, 5, 6])] }
 }
 
 /// One of each, as above.
@@ -148,6 +193,13 @@ fn control_commands() -> Vec<(&'static str, ControlCommand)> {
             run: 0x9999,
             after: Some(SeenDrive { incarnation: 5, run: 0x8888, stale: false }),
         },
+        ControlCommand::BeginDrain {
+            subject: DrainSubject::Drive(DriveId::new(0x101)),
+            at: WallTime::from_unix_millis(1_700_000_000_000),
+        },
+        ControlCommand::EndDrain { subject: DrainSubject::Node(NodeId::new(5)) },
+        ControlCommand::AdmitNode { member: member() },
+        ControlCommand::DismissNode { node: NodeId::new(5) },
     ];
     let name = |command: &ControlCommand| match command {
         ControlCommand::Found { .. } => "found",
@@ -158,6 +210,10 @@ fn control_commands() -> Vec<(&'static str, ControlCommand)> {
         ControlCommand::ReopenBucket { .. } => "reopen-bucket",
         ControlCommand::Enrol { .. } => "enrol",
         ControlCommand::AdmitDrive { .. } => "admit-drive",
+        ControlCommand::BeginDrain { .. } => "begin-drain",
+        ControlCommand::EndDrain { .. } => "end-drain",
+        ControlCommand::AdmitNode { .. } => "admit-node",
+        ControlCommand::DismissNode { .. } => "dismiss-node",
     };
     all.into_iter().map(|command| (name(&command), command)).collect()
 }
@@ -208,6 +264,13 @@ fn values() -> BTreeMap<String, Bytes> {
     ] {
         add(format!("standing {name}"), encode(&standing));
     }
+    let Member { node, zone, address } = member();
+    for (name, standing) in [("member", NodeStanding::Member), ("dismissed", NodeStanding::Dismissed)] {
+        let record = NodeRecord { zone, address, standing };
+        add(format!("node {name}"), encode(&record));
+        add(format!("nodes known {name}"), encode(&BTreeMap::from([(node, record)])));
+    }
+    add("voters at the founding".to_owned(), encode(&founding()));
     let record = BucketRecord {
         bucket: BucketId::new(2),
         name: BucketName::new("mail").unwrap(),
@@ -217,6 +280,9 @@ fn values() -> BTreeMap<String, Bytes> {
         round: 4,
     };
     add("bucket".to_owned(), encode(&record));
+    let Move { bucket, key, version, piece, to, .. } = one_move();
+    add("pointer".to_owned(), encode(&Pointer { bucket, key, version, piece, locator: to }));
+    add("usage".to_owned(), encode(&Usage { reach_bytes: 8692, alive_bytes: 1000, needles: 2 }));
     let replies = vec![
         Reply::Nothing,
         Reply::Control(ControlReply::Done),
@@ -224,8 +290,20 @@ fn values() -> BTreeMap<String, Bytes> {
         Reply::Control(ControlReply::DriveStale { seen: 6 }),
         Reply::Group(GroupReply::Committed(vec![EntryOutcome::Applied, EntryOutcome::SessionFenced])),
         Reply::Group(GroupReply::SessionFenced),
+        Reply::Group(GroupReply::Committed(vec![EntryOutcome::PlaceRefused])),
+        Reply::Group(GroupReply::Relocated(vec![
+            MoveOutcome::Moved,
+            MoveOutcome::Differs,
+            MoveOutcome::PlaceRefused,
+        ])),
     ];
     add("replies".to_owned(), encode(&replies));
+    add("reply no-such-drive".to_owned(), encode(&Reply::Control(ControlReply::NoSuchDrive)));
+    let since = WallTime::from_unix_millis(1_700_000_000_000);
+    add("drain".to_owned(), encode(&(DrainSubject::Node(NodeId::new(5)), since)));
+    let replies =
+        [ControlReply::Dismissed, ControlReply::OtherZone { zone: ZoneId::new(2) }, ControlReply::NoSuchNode];
+    add("replies about nodes".to_owned(), encode(&replies.map(Reply::Control)));
     values
 }
 
@@ -247,7 +325,7 @@ fn what_lies_on_media_is_encoded_as_pinned() {
             format!("{name} {bytes}\n")
         };
         let text: String = values.iter().map(line).collect();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v3.txt");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v5.txt");
         std::fs::write(path, text).unwrap();
         return;
     }

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use strongroom_types::slab::Sealed;
+use strongroom_types::slab::{MadeAgain, Sealed};
 use strongroom_types::{
-    Attributes, BucketClass, BucketId, Condition, ETag, Epoch, Generation, Holders, Locator, NodeId,
+    Attributes, BucketClass, BucketId, Condition, ETag, Epoch, Generation, GroupId, Holders, Locator, NodeId,
     ObjectKey, Profile, RowSequence, SessionId, SlabId, SlabRecord, VersionId, WallTime,
 };
 
@@ -106,6 +106,92 @@ pub enum GroupCommand {
         /// What it was made under.
         layout: Generation,
     },
+    /// Fragments of a cold slab that were made again under `layout` take the place of those that were lost, if the generation still is `generation` and
+    /// `layout` was not given up.
+    SetHolders {
+        /// The slab.
+        slab: SlabId,
+        /// The generation that the proposer knows.
+        generation: Generation,
+        /// What they were made under.
+        layout: Generation,
+        /// Them.
+        made: Vec<MadeAgain>,
+    },
+    /// Fragments of a cold slab are not whole at their holders, if the generation still is `generation`. Readers pass over them until they were made again.
+    CountMissing {
+        /// The slab.
+        slab: SlabId,
+        /// The generation that the proposer knows.
+        generation: Generation,
+        /// Bit i set: fragment i is not whole.
+        missing: u32,
+    },
+    /// From the writer of a slab that is not open any more: nothing on its way there points into it.
+    WriterDone {
+        /// The slab.
+        slab: SlabId,
+    },
+    /// From now on no locator into this slab (of any group) is committed here, whoever comes with it. Doing it again is no change.
+    CloseSlab {
+        /// The slab.
+        slab: SlabId,
+    },
+    /// Needles that were copied: each version that still has one at `from` has it at `to` from now on, and is the same in all else.
+    Relocate {
+        /// The session that wrote the copies.
+        session: SessionId,
+        /// At most `RELOCATE_MOVES_MAX`.
+        moves: Vec<Move>,
+    },
+    /// Ends a sealed slab into which no version points and none ever will, if its generation still is `generation`. The table cannot tell whether that is so:
+    /// the proposer has asked every data group, each after the slab was closed there.
+    KillSlab {
+        /// The slab.
+        slab: SlabId,
+        /// The generation that the proposer knows.
+        generation: Generation,
+    },
+    /// A slab (of any group) is dead: what is kept of it here besides goes. `NotEmpty` where something here points into it.
+    ReleaseSlab {
+        /// The slab.
+        slab: SlabId,
+        /// The session that wrote it: once that is fenced here, nobody needs to know any more that the slab is closed.
+        session: SessionId,
+    },
+    /// Takes a dead slab out of the table. Its id stays used.
+    ForgetSlab {
+        /// The slab.
+        slab: SlabId,
+    },
+}
+
+/// A needle of a version that was copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The key.
+    pub key: ObjectKey,
+    /// The version.
+    pub version: VersionId,
+    /// Which of its needles, from 0.
+    pub piece: u32,
+    /// Where it must still be.
+    pub from: Locator,
+    /// Where the copy is.
+    pub to: Locator,
+}
+
+/// What came of one move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MoveOutcome {
+    /// The version has its needle there. The place that it was at becomes garbage.
+    Moved,
+    /// The version is gone, or has its needle elsewhere: the copy is garbage.
+    Differs,
+    /// The copy's place is not to be pointed to: its slab is closed here, or it is another needle's.
+    PlaceRefused,
 }
 
 /// A change of one key.
@@ -178,6 +264,8 @@ pub enum GroupReply {
     Outdated,
     /// The writer's session is fenced here; nothing changed.
     SessionFenced,
+    /// To `Relocate`: one for each move, in order.
+    Relocated(Vec<MoveOutcome>),
 }
 
 /// What came of one entry.
@@ -193,6 +281,8 @@ pub enum EntryOutcome {
     NoSuchBucket,
     /// The session that wrote the needles is fenced here; nothing changed.
     SessionFenced,
+    /// A needle's place is not to be pointed to: its slab is closed here, or it is another version's. Nothing changed.
+    PlaceRefused,
 }
 
 /// A question to a data group.
@@ -240,6 +330,24 @@ pub enum GroupQuery {
         /// Leave out dead ones.
         live_only: bool,
     },
+    /// What versions here have in one slab (of any group), by offset, page by page.
+    Pointers {
+        /// The slab.
+        slab: SlabId,
+        /// Only those behind this offset.
+        after: Option<u32>,
+        /// How many at most.
+        limit: u32,
+    },
+    /// How much versions here have in the slabs of one group, by slab, page by page.
+    Usages {
+        /// The group in whose table the slabs are.
+        of: GroupId,
+        /// Only those after this.
+        after: Option<SlabId>,
+        /// How many at most.
+        limit: u32,
+    },
 }
 
 /// An answer.
@@ -260,6 +368,43 @@ pub enum GroupAnswer {
     UsedUpto(u32),
     /// The bucket is not admitted here.
     NoSuchBucket,
+    /// To `Slab`: it was dead, and is forgotten.
+    SlabForgotten,
+    /// To `Pointers`.
+    Pointers {
+        /// Whether the slab is closed here: then there will never be more.
+        closed: bool,
+        /// Them.
+        pointers: Vec<Pointer>,
+    },
+    /// To `Usages`.
+    Usages(Vec<(SlabId, Usage)>),
+}
+
+/// A needle that a version has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The key.
+    pub key: ObjectKey,
+    /// The version.
+    pub version: VersionId,
+    /// Which of its needles, from 0.
+    pub piece: u32,
+    /// Where it is.
+    pub locator: Locator,
+}
+
+/// How much of a slab versions of one group have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Bytes of the slab's image below which every locator lies that was ever committed here; it only grows.
+    pub reach_bytes: u32,
+    /// Bytes of the needles that versions have now.
+    pub alive_bytes: u64,
+    /// How many these are.
+    pub needles: u32,
 }
 
 /// A page of keys, in order.

@@ -27,11 +27,14 @@ mod runtime;
 mod standing;
 mod syncer;
 mod versions;
+mod watch;
 
 pub use codec::RecordError;
 pub use damage::ALARM_PREFIX;
 pub use fault::{MetaFault, MetaFaults};
 pub use log::LogError;
 pub use machine::MachineError;
-pub use meta::{GroupStatus, Meta, MetaConfig, MetaError, StartError, Timing, group_of};
+pub use meta::{GroupStatus, Known, Meta, MetaConfig, MetaError, StartError, Timing, group_of};
 pub use raft_id::RaftId;
+pub use standing::Founding;
+pub use watch::Watch;

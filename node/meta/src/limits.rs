@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 use strongroom_types::limits::{
-    COMMIT_BATCH_ENTRIES_MAX, CONFIG_INLINE_LEN_BYTES_MAX, LIST_KEYS_MAX, OBJECT_KEY_LEN_BYTES_MAX,
-    WIRE_HEAD_LEN_BYTES_MAX,
+    COMMIT_BATCH_ENTRIES_MAX, CONFIG_INLINE_LEN_BYTES_MAX, DRIVES_PER_NODE_MAX, LIST_KEYS_MAX, NODES_MAX,
+    OBJECT_KEY_LEN_BYTES_MAX, WIRE_HEAD_LEN_BYTES_MAX,
 };
 
 /// Bytes of one encoded command at most. Larger ones are refused before they are proposed.
@@ -71,8 +71,18 @@ pub const LIST_ENTRIES_MAX: usize = LIST_KEYS_MAX as usize;
 /// Slabs of a page at most: 1,024 records of at most 1 KiB stay below 2 MiB.
 pub const SLABS_PAGE_MAX: usize = 1024;
 
+/// Needles of versions in one page at most: 256 of at most 1.2 KiB, of which the key is 1 KiB, stay below 320 KiB.
+pub const POINTERS_PAGE_MAX: usize = 256;
+/// Slabs with what versions have in them, in one page at most: 4,096 of at most 30 bytes stay below 120 KiB.
+pub const USAGES_PAGE_MAX: usize = 4096;
+/// Moves of one relocation at most: 256 of at most 1.2 KiB are below a command's bound, and each rewrites at most one version's record of 50 KiB.
+pub const RELOCATE_MOVES_MAX: usize = 256;
+
 /// Nonces of a node that the control group remembers: as many lives of its state, of which requests may still be on their way.
 pub const ENROLMENT_NONCES_MAX: usize = 16;
+/// Nodes and drives that the control group remembers to be emptied: all that a cluster can have. Each is some 30 bytes, so that all of them are below 270 KB in an
+/// answer.
+pub const DRAINS_MAX: usize = NODES_MAX * (1 + DRIVES_PER_NODE_MAX);
 /// Nonces of foundings that a voter remembers to have promised: one for each time that the founder was erased meanwhile.
 pub const PROMISES_MAX: usize = 16;
 /// Alarms that are kept; the oldest goes first.
@@ -97,9 +107,20 @@ const _: () = assert!(COMMAND_LEN_BYTES_MAX <= APPEND_LEN_BYTES_MAX);
 // A message may overshoot its bound by the last entry that was added, and carries some fixed bytes.
 const _: () =
     assert!(APPEND_LEN_BYTES_MAX + COMMAND_LEN_BYTES_MAX + (1 << 20) <= WIRE_HEAD_LEN_BYTES_MAX as usize);
+const _: () = assert!(RELOCATE_MOVES_MAX * (OBJECT_KEY_LEN_BYTES_MAX + 256) <= COMMAND_LEN_BYTES_MAX);
 const _: () = assert!(ENTRY_LEN_BYTES_MAX >= 2 * CONFIG_INLINE_LEN_BYTES_MAX as usize);
 const _: () = assert!(SNAPSHOT_REWIND_LEN_BYTES >= SNAPSHOT_CHUNK_LEN_BYTES as usize);
 const _: () = assert!(OUTCOMES_REMEMBERED > COMMIT_BATCH_ENTRIES_MAX);
 /// Drives that the control group remembers: four lives of each of the most drives that a cluster can have.
 pub const DRIVES_SEEN_MAX: usize =
     4 * strongroom_types::limits::NODES_MAX * strongroom_types::limits::DRIVES_PER_NODE_MAX;
+/// Nodes that the control group remembers, those that were dismissed included: four generations of the most that a cluster can have.
+pub const NODES_SEEN_MAX: usize = 4 * strongroom_types::limits::NODES_MAX;
+/// Between two looks at which nodes there are. A newcomer that asks for something is not kept waiting for it.
+pub const MEMBERS_LOOK_EVERY: Duration = Duration::from_secs(3);
+/// The least time between two such looks, whoever asks for one.
+pub const MEMBERS_LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// Groups that are asked at once whether this node votes in them.
+pub const PLACES_ASKED_MAX: usize = 16;
+/// How long another machine may be heard under a node's id before that node is refused: longer than one that has moved is taken to be where it was.
+pub const NAMESAKE_PATIENCE: Duration = Duration::from_secs(10);

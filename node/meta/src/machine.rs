@@ -8,6 +8,7 @@ mod control_state;
 mod group_state;
 mod list;
 mod namespace;
+mod pointers;
 mod session;
 mod slab;
 mod state;

@@ -7,8 +7,10 @@
 //! then is [`MetaError::Unknown`]. A caller that tries again after that draws a new ticket, and must know what it does:
 //! - `Commit` of a put: safe while its version is the current one (it is `Applied` again by its version id); if another version
 //!   came in between, it becomes current again, unless a condition forbids it.
-//! - `Found`, `CreateBucket`, `OpenBucket`, `AdmitBucket`, `CloseBucket`, `CommitSeal`, `CountWhole`, `KillEmpty`, `FenceSession`: idempotent.
+//! - `Found`, `CreateBucket`, `OpenBucket`, `AdmitBucket`, `CloseBucket`, `CommitSeal`, `CountWhole`, `KillEmpty`, `FenceSession`, `WriterDone`,
+//!   `CloseSlab`, `Relocate`, `KillSlab`, `ReleaseSlab`: idempotent. `ForgetSlab`: `NoSuchSlab` if the first try did it.
 //! - `BeginSeal`, `Relayout`, `AbandonLayout`: compare-and-set; the second try answers `SlabDiffers` with the record to go on from.
+//! - `AdmitNode`, `DismissNode`: idempotent; who was overtaken by its own later word says it again (`members`).
 //! - `Enrol`, `AdmitDrive`: compare-and-set; the second try answers `Outdated` where the first one took effect.
 //! - `OpenSlab`: leaves an open slab that nobody writes; it is sealed like that of a writer that is gone.
 //! - `RemoveBucket`: `NoSuchBucket` if the first try did it.
@@ -16,13 +18,16 @@
 
 mod join;
 mod life;
+mod members;
 mod openings;
 mod place;
 mod route;
+mod seats;
 mod start;
 mod status;
 mod voters;
 
+pub use members::Known;
 pub(crate) use openings::{Opening, Said};
 pub use start::StartError;
 pub use status::GroupStatus;
@@ -38,14 +43,17 @@ use crate::machine::Reader;
 use crate::proposer::Proposer;
 use crate::raft::{Command, Raft, Reply};
 use crate::raft_id::RaftId;
+use crate::standing::Founding;
+use crate::watch::Watch;
 use crate::{client::ClientAnswer, limits};
 use life::Life;
+use members::Members;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use strongroom_env::Env;
-use strongroom_types::{BucketId, ClusterId, Deadline, GroupId, NodeId, ObjectKey};
+use strongroom_types::{BucketId, ClusterId, Deadline, GroupId, Member, NodeId, ObjectKey};
 use tokio::sync::Notify;
 
 /// What a node must know to take part.
@@ -57,10 +65,10 @@ pub struct MetaConfig {
     pub cluster: ClusterId,
     /// How many data groups it has; fixed when the cluster is made.
     pub groups: u16,
-    /// The voters of the control group; the same on all nodes.
-    pub control_voters: Vec<NodeId>,
-    /// The voters of each data group; the same on all nodes.
-    pub group_voters: Vec<Vec<NodeId>>,
+    /// This node, and others that it can ask who the rest are.
+    pub members: Vec<Member>,
+    /// The voters that a new cluster is founded with; the same on all nodes that found it. `None` for a node that joins one that exists.
+    pub founding: Option<Founding>,
     /// Timeouts and sizes.
     pub timing: Timing,
     /// Deliberate faults; none outside of tests.
@@ -162,6 +170,8 @@ struct Group {
 
 /// The groups of one node, and the way to all others.
 pub struct Meta {
+    /// For tasks that it starts.
+    me: Weak<Meta>,
     env: Env,
     config: MetaConfig,
     raft_config: Arc<openraft::Config>,
@@ -169,6 +179,9 @@ pub struct Meta {
     /// The present life of this node's state.
     life: RwLock<Arc<Life>>,
     alarms: Alarms,
+    /// Opinions about other nodes.
+    watch: Arc<dyn Watch>,
+    members: Members,
     look_at_voters: Notify,
     /// How often that was asked for.
     looks_wanted: AtomicU64,
@@ -279,14 +292,9 @@ impl Meta {
         self.life().running.read().unwrap_or_else(PoisonError::into_inner).groups.get(&group).cloned()
     }
 
-    fn voters(&self, group: Option<GroupId>) -> Result<&[NodeId], MetaError> {
-        match group {
-            None => Ok(&self.config.control_voters),
-            Some(group) => {
-                let voters = self.config.group_voters.get(usize::from(group.get()));
-                voters.map(Vec::as_slice).ok_or(MetaError::NoSuchGroup { group })
-            }
-        }
+    /// All groups, the control group first.
+    fn all_groups(&self) -> impl Iterator<Item = Option<GroupId>> + use<> {
+        std::iter::once(None).chain((0..self.config.groups).map(|group| Some(GroupId::new(group))))
     }
 }
 

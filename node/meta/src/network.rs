@@ -81,6 +81,12 @@ pub(crate) fn said(body: &[u8]) -> (Vec<crate::raft::LogEntry>, Option<crate::ra
     }
 }
 
+/// Whom a Raft message is meant for; `None` where it does not decode that far.
+pub(crate) fn addressee(body: &[u8]) -> Option<RaftId> {
+    // Its first field; the rest may be megabytes.
+    postcard::take_from_bytes(body).ok().map(|(to, _)| to)
+}
+
 /// Answers a Raft message on the voter's side.
 pub(crate) async fn answer(voter: Option<(RaftId, &Raft)>, body: &[u8]) -> RaftAnswer {
     let Some((id, raft)) = voter else { return RaftAnswer::Stopped };

@@ -2,11 +2,51 @@
 //!
 //! A store without the record takes part in nothing: it answers no vote, append or snapshot. `meta::join` says how the record comes to be.
 
-use crate::codec::{self, STANDING};
+use crate::codec::{self, FOUNDED, STANDING};
 use crate::kv::{Batch, OrderedKv};
 use crate::machine::MachineError;
 use crate::syncer::{SyncError, Syncer};
 use serde::{Deserialize, Serialize};
+use strongroom_types::{GroupId, NodeId};
+
+/// The voters that groups are founded with, the same on all nodes that found. From the founding on they are remembered beside the standing:
+/// which nodes a configuration names later changes no log's first entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Founding {
+    /// Those of the control group.
+    pub control: Vec<NodeId>,
+    /// Those of each data group.
+    pub groups: Vec<Vec<NodeId>>,
+}
+
+impl Founding {
+    /// Each group with its voters, the control group first.
+    pub(crate) fn described(&self) -> impl Iterator<Item = (Option<GroupId>, &[NodeId])> {
+        let data = (0..).map(|group| Some(GroupId::new(group))).zip(self.groups.iter().map(Vec::as_slice));
+        std::iter::once((None, self.control.as_slice())).chain(data)
+    }
+
+    /// The voters of this group; none where it is not described.
+    pub(crate) fn of(&self, group: Option<GroupId>) -> &[NodeId] {
+        match group {
+            None => &self.control,
+            Some(group) => self.groups.get(usize::from(group.get())).map_or(&[], Vec::as_slice),
+        }
+    }
+
+    /// Whether the node votes in any group.
+    pub(crate) fn has(&self, node: NodeId) -> bool {
+        self.described().any(|(_, voters)| voters.contains(&node))
+    }
+
+    /// What the store was founded with; `None` where it was not, or not remembered.
+    pub(crate) fn load(kv: &dyn OrderedKv) -> Result<Option<Self>, MachineError> {
+        match kv.get(&FOUNDED)? {
+            Some(value) => Ok(Some(codec::open("voters at the founding", &FOUNDED, &value)?)),
+            None => Ok(None),
+        }
+    }
+}
 
 /// How a store stands. A store without any of this is pristine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +80,30 @@ impl Standing {
 
     /// Makes it durable.
     pub(crate) async fn save(&self, kv: &dyn OrderedKv, syncer: &Syncer) -> Result<(), SyncError> {
+        self.save_with(None, kv, syncer).await
+    }
+
+    /// Makes it durable, with the voters that the groups are founded with.
+    pub(crate) async fn save_founded(
+        &self,
+        founding: &Founding,
+        kv: &dyn OrderedKv,
+        syncer: &Syncer,
+    ) -> Result<(), SyncError> {
+        self.save_with(Some(founding), kv, syncer).await
+    }
+
+    async fn save_with(
+        &self,
+        founding: Option<&Founding>,
+        kv: &dyn OrderedKv,
+        syncer: &Syncer,
+    ) -> Result<(), SyncError> {
         let mut batch = Batch::default();
         codec::put(&mut batch, STANDING.to_vec(), self);
+        if let Some(founding) = founding {
+            codec::put(&mut batch, FOUNDED.to_vec(), founding);
+        }
         kv.apply(batch).map_err(|error| SyncError::Failed(std::sync::Arc::new(error)))?;
         syncer.sync().await
     }

@@ -3,15 +3,18 @@
 use crate::fault::MetaFaults;
 use crate::kv::{MemoryKv, MemoryMedia};
 use crate::meta::{Meta, MetaConfig, MetaError, Timing};
+use crate::standing::Founding;
+use crate::watch::Watch;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use strongroom_env::{Clock, Env, Handler, Net, NetError, Rng, Scope, Spawn, Task};
 use strongroom_format::wire::{Frame, Request, Response};
-use strongroom_types::{ClusterId, Deadline, GroupId, Instant, NodeId, WallTime};
+use strongroom_types::{ClusterId, Deadline, GroupId, Instant, Member, NodeId, WallTime, ZoneId};
 
 /// tokio's clock, counted from the first look at it.
 pub(crate) struct TestClock {
@@ -118,6 +121,13 @@ pub(crate) struct World {
     media: Mutex<BTreeMap<NodeId, MemoryMedia>>,
     /// How many log entries and votes were found there.
     pub(crate) entries_checked: AtomicU64,
+    /// Where nodes are.
+    places: Mutex<BTreeMap<NodeId, SocketAddr>>,
+    /// Where nodes take others to be.
+    told: Mutex<BTreeMap<(NodeId, NodeId), SocketAddr>>,
+    /// Nodes that nobody waits for any more.
+    given_up: Mutex<BTreeSet<NodeId>>,
+    leaving: Mutex<BTreeSet<NodeId>>,
     /// CRC32C over all requests so far: when, from, to and what.
     pub(crate) trace: Mutex<u32>,
 }
@@ -201,6 +211,30 @@ impl World {
     }
 }
 
+/// What a node thinks of the others: whoever runs and is not cut off is up.
+struct WorldWatch {
+    me: NodeId,
+    world: Arc<World>,
+}
+
+impl Watch for WorldWatch {
+    fn is_up(&self, node: NodeId) -> bool {
+        let runs = self.world.nodes.lock().unwrap().contains_key(&node);
+        let told = self.world.told.lock().unwrap().get(&(self.me, node)).copied();
+        let place = self.world.places.lock().unwrap().get(&node).copied();
+        let runs = runs && place == Some(told.unwrap_or(member(node).address));
+        runs && !self.world.is_cut(self.me, node) && !self.world.is_cut(node, self.me)
+    }
+
+    fn is_given_up(&self, node: NodeId) -> bool {
+        !self.is_up(node) && self.world.given_up.lock().unwrap().contains(&node)
+    }
+
+    fn is_leaving(&self, node: NodeId) -> bool {
+        self.world.leaving.lock().unwrap().contains(&node)
+    }
+}
+
 impl Net for WorldNet {
     fn call(
         &self,
@@ -224,6 +258,10 @@ impl Net for WorldNet {
         })
     }
 
+    fn introduce(&self, peer: NodeId, address: SocketAddr) {
+        self.world.told.lock().unwrap().insert((self.me, peer), address);
+    }
+
     fn serve(&self, _: Arc<dyn Handler>) {}
 }
 
@@ -241,10 +279,13 @@ thread_local! {
     static ORIGIN: std::cell::RefCell<Option<tokio::time::Instant>> = const { std::cell::RefCell::new(None) };
 }
 
-/// A cluster whose nodes all vote in all groups.
+/// A cluster whose founders all vote in all groups.
 pub(crate) struct Cluster {
     pub(crate) world: Arc<World>,
     media: BTreeMap<NodeId, MemoryMedia>,
+    founders: Vec<NodeId>,
+    /// Where nodes are that do not stand where all others take them to.
+    pub(crate) moved: BTreeMap<NodeId, Member>,
     groups: u16,
     seed: u64,
     starts: u64,
@@ -255,6 +296,13 @@ pub(crate) struct Cluster {
 
 pub(crate) fn node(number: u64) -> NodeId {
     NodeId::new(number)
+}
+
+/// Nodes 1, 2 and 3 are in three zones, and so are the next three.
+pub(crate) fn member(node: NodeId) -> Member {
+    let zone = u8::try_from((node.get() - 1) % 3 + 1).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(node.get()).unwrap()));
+    Member { node, zone: ZoneId::new(zone), address }
 }
 
 impl Cluster {
@@ -272,7 +320,25 @@ impl Cluster {
         ORIGIN.with(|origin| *origin.borrow_mut() = Some(tokio::time::Instant::now()));
         let media: BTreeMap<_, _> = (1..=count).map(|n| (node(n), MemoryMedia::new())).collect();
         let world = Arc::new(World { media: Mutex::new(media.clone()), ..World::default() });
-        Self { world, media, groups, seed, starts: 0, timing, faults: MetaFaults::NONE }
+        let (founders, moved) = (media.keys().copied().collect(), BTreeMap::new());
+        Self { world, media, founders, moved, groups, seed, starts: 0, timing, faults: MetaFaults::NONE }
+    }
+
+    /// A node that founds nothing, with an empty store. It was never started.
+    pub(crate) fn add_node(&mut self, id: NodeId) {
+        let media = MemoryMedia::new();
+        self.world.media.lock().unwrap().insert(id, media.clone());
+        self.media.insert(id, media);
+    }
+
+    /// From now on nobody waits for these any more.
+    pub(crate) fn give_up(&self, nodes: &[NodeId]) {
+        *self.world.given_up.lock().unwrap() = nodes.iter().copied().collect();
+    }
+
+    /// These are to be emptied, and nobody else.
+    pub(crate) fn leave(&self, nodes: &[NodeId]) {
+        *self.world.leaving.lock().unwrap() = nodes.iter().copied().collect();
     }
 
     pub(crate) async fn start_node(&mut self, id: NodeId) -> Arc<Meta> {
@@ -288,18 +354,27 @@ impl Cluster {
         let origin = ORIGIN.with(|origin| origin.borrow().unwrap());
         let env =
             Env { clock: Arc::new(TestClock { origin }), rng, spawn: spawn.clone(), net: Arc::new(net) };
-        let voters: Vec<NodeId> = self.media.keys().copied().collect();
+        let founders = self.founders.clone();
+        let is_founder = founders.contains(&id);
+        // Who joins knows one of the others, and not the first.
+        let told = if is_founder { founders.clone() } else { vec![founders[founders.len() - 1], id] };
+        let member = |node| self.moved.get(&node).copied().unwrap_or_else(|| member(node));
         let config = MetaConfig {
             node: id,
             cluster: ClusterId::new(7),
             groups: self.groups,
-            control_voters: voters.clone(),
-            group_voters: vec![voters; usize::from(self.groups)],
+            members: told.into_iter().map(member).collect(),
+            founding: is_founder.then(|| Founding {
+                control: founders.clone(),
+                groups: vec![founders.clone(); usize::from(self.groups)],
+            }),
             timing: self.timing,
             faults: self.faults,
         };
+        self.world.places.lock().unwrap().insert(id, member(id).address);
         let kv = Arc::new(MemoryKv::on(&self.media[&id]));
-        let meta = Meta::start(env, config, kv).await?;
+        let watch = WorldWatch { me: id, world: Arc::clone(&self.world) };
+        let meta = Meta::start(env, config, kv, Arc::new(watch)).await?;
         self.world.nodes.lock().unwrap().insert(id, (Arc::clone(&meta), Arc::clone(&spawn)));
         let founder = Arc::clone(&meta);
         let deadline = self.deadline(60);
@@ -352,6 +427,11 @@ impl Cluster {
 
     pub(crate) fn meta(&self, id: NodeId) -> Arc<Meta> {
         Arc::clone(&self.world.nodes.lock().unwrap()[&id].0)
+    }
+
+    /// The nodes that run.
+    pub(crate) fn running(&self) -> Vec<Arc<Meta>> {
+        self.world.nodes.lock().unwrap().values().map(|(meta, _)| Arc::clone(meta)).collect()
     }
 
     pub(crate) fn nodes(&self) -> Vec<NodeId> {

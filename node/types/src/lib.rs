@@ -11,14 +11,16 @@ pub mod profile;
 pub mod locator;
 pub mod slab;
 pub mod cluster;
+pub mod member;
 pub mod object;
 
-pub use cluster::{ClusterView, DriveView, Health, NodeView};
+pub use cluster::{ClusterView, DrainSubject, DriveView, Health, NodeView};
 pub use ids::{
     BucketId, ClusterId, DriveId, Epoch, FragmentIndex, Generation, GroupId, NodeId, RowSequence, SessionId,
     SlabId, VersionId, ZoneId,
 };
 pub use locator::Locator;
+pub use member::Member;
 pub use object::{Attributes, BucketClass, BucketName, Condition, ETag, ObjectKey};
 pub use profile::Profile;
 pub use slab::{Holder, Holders, SlabRecord, SlabState};

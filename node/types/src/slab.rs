@@ -1,6 +1,6 @@
 //! What the slab table says of a slab.
 
-use crate::ids::{DriveId, Epoch, Generation, NodeId, RowSequence, SessionId, SlabId};
+use crate::ids::{DriveId, Epoch, FragmentIndex, Generation, NodeId, RowSequence, SessionId, SlabId};
 use crate::limits::FRAGMENTS_MAX;
 use crate::profile::Profile;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,20 @@ pub struct Holder {
 
 /// The holders of a slab; the place in the list is the fragment index.
 pub type Holders = heapless::Vec<Holder, FRAGMENTS_MAX>;
+
+/// The generation that each fragment of a slab was made under, likewise.
+pub type Generations = heapless::Vec<Generation, FRAGMENTS_MAX>;
+
+/// A fragment of a cold slab that was made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeAgain {
+    /// Which.
+    pub fragment: FragmentIndex,
+    /// Who holds it.
+    pub holder: Holder,
+    /// CRC32C of its checksum table.
+    pub table_crc32c: u32,
+}
 
 /// Where a slab is in its life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +55,8 @@ pub struct Sealed {
     pub root_crc32c: u32,
     /// For each fragment of the present profile: CRC32C of its checksum table; empty for copies.
     pub table_crc32c: heapless::Vec<u32, FRAGMENTS_MAX>,
-    /// Bit i set: fragment i is known not to be whole (its holder was silent or short at the seal). Readers
-    /// pass over it until it is rebuilt.
+    /// Bit i set: fragment i is known not to be whole. Of copies, its holder was silent or short at the seal; of a cold slab, its holder has said so since.
+    /// Readers pass over it until it is made again.
     pub missing: u32,
 }
 
@@ -64,6 +78,8 @@ pub struct SlabRecord {
     pub profile: Profile,
     /// Who holds which fragment.
     pub holders: Holders,
+    /// What each fragment was made under, and is found under at its holder: the generation of the layout, or that of a repair since.
+    pub made_under: Generations,
     /// The node that writes or wrote it.
     pub writer: NodeId,
     /// That node's session.
@@ -71,9 +87,18 @@ pub struct SlabRecord {
     /// Rows below this have locators, or may get them; none at or above ever will. Said by the writer when it was done with the slab;
     /// `None` until then, and for good where it was fenced instead.
     pub given_out: Option<RowSequence>,
+    /// Its writer has said that nothing is on its way there any more that would point into it. A word that keeps slabs from being reclaimed under uploads that
+    /// take long; that nothing points into it, and nothing ever will, is asked elsewhere.
+    pub writer_done: bool,
 }
 
 impl SlabRecord {
+    /// Who holds this fragment, and the generation that it was made under; `None` where the layout has no such fragment.
+    pub fn place(&self, fragment: FragmentIndex) -> Option<(Holder, Generation)> {
+        let place = usize::from(fragment.get());
+        Some((*self.holders.get(place)?, *self.made_under.get(place)?))
+    }
+
     /// The seal, once there is one.
     pub fn sealed(&self) -> Option<&Sealed> {
         match &self.state {

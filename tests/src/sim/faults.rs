@@ -63,6 +63,10 @@ pub enum Event {
     CorruptState(NodeId, u64),
     /// A node's calendar jumps.
     Skew(NodeId, i64),
+    /// The operator has a node emptied, or the drive in this place of it, as soon as somebody takes the order.
+    BeginDrain(NodeId, Option<usize>),
+    /// The operator has it used again.
+    EndDrain(NodeId, Option<usize>),
     /// A node's monotonic clock runs so many millionths too fast, or too slow if negative.
     Drift(NodeId, i32),
 }
@@ -90,6 +94,8 @@ impl Event {
             | Self::EraseState(_)
             | Self::RollBackState(..)
             | Self::CorruptState(..)
+            | Self::BeginDrain(..)
+            | Self::EndDrain(..)
             | Self::Skew(..)
             | Self::Drift(..) => None,
         }
@@ -114,6 +120,8 @@ pub struct Targets {
     pub media: bool,
     /// Whether state directories are harmed too.
     pub state: bool,
+    /// Whether drives have room for what others hold.
+    pub roomy: bool,
 }
 
 impl Targets {
@@ -126,7 +134,7 @@ impl Targets {
         let lens = nodes.keys().flat_map(|node| world.drives(*node)).map(|drive| drive.media.len_bytes());
         let cramped = lens.collect::<BTreeSet<u64>>().len() > 1;
         let (media, state) = (shape.survives_media_faults && !cramped, shape.survives_state_faults);
-        Self { nodes, drives_per_node, media, state }
+        Self { nodes, drives_per_node, media, state, roomy: !cramped }
     }
 
     /// All zones.

@@ -1,10 +1,11 @@
 //! Looks at the cluster from inside, while a run goes on and when it is quiet, and has the checkers judge what it sees.
 
+use super::checkers::generations::Generations;
 use super::checkers::harm::Harm;
 use super::checkers::ids::Ids;
 use super::checkers::layout::Facts;
 use super::checkers::watch::{Glimpse, Looked, Watch};
-use super::checkers::{Violation, durable, layout, space};
+use super::checkers::{Violation, durable, layout, reclaim, space};
 use super::faults::Event;
 use super::limits::TASKS_AT_REST_MAX;
 use super::report::Found;
@@ -13,7 +14,7 @@ use super::workload::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use strongroom_types::{DriveId, Generation, NodeId, SlabId};
+use strongroom_types::{DriveId, Generation, NodeId, SlabId, SlabRecord};
 use tokio::time::Instant;
 
 /// Between two looks at all nodes.
@@ -32,7 +33,10 @@ pub struct Inspection {
     cluster: Cluster,
     watch: Mutex<Watch>,
     ids: Mutex<Ids>,
+    generations: Mutex<Generations>,
     marks: Mutex<Marks>,
+    /// Slabs that were killed while versions pointed into them.
+    killed: Mutex<Vec<Violation>>,
     checked: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -45,8 +49,6 @@ struct Marks {
     harmed: BTreeSet<(NodeId, usize)>,
     /// Every layout that some drive ever had a fragment of.
     layouts: BTreeSet<(SlabId, Generation)>,
-    /// Nodes whose process stood still: until all is at rest requests may be waiting.
-    paused: BTreeSet<NodeId>,
     /// Those layouts that were there when the faults ended.
     before: Option<BTreeSet<(SlabId, Generation)>>,
 }
@@ -92,7 +94,9 @@ impl Inspection {
             cluster: cluster.clone(),
             watch: Mutex::default(),
             ids: Mutex::default(),
+            generations: Mutex::default(),
             marks: Mutex::default(),
+            killed: Mutex::default(),
             checked: Mutex::default(),
         });
         let looking = Arc::clone(&inspection);
@@ -104,16 +108,30 @@ impl Inspection {
             }
         };
         cluster.world().spawn("inspection", Box::pin(task));
+        let burying = Arc::clone(&inspection);
+        let task = async move {
+            let trace = burying.cluster.world().trace();
+            loop {
+                for slab in trace.killed().await {
+                    burying.look_at_killed(slab).await;
+                }
+            }
+        };
+        cluster.world().spawn("burials", Box::pin(task));
+        let counting = Arc::clone(&inspection);
+        let task = async move {
+            loop {
+                counting.cluster.world().trace().taken().await;
+                counting.look_at_taken().await;
+            }
+        };
+        cluster.world().spawn("holders", Box::pin(task));
         inspection
     }
 
     /// Is told what happens.
     pub fn note(&self, event: &Event) {
-        let mut marks = lock(&self.marks);
-        marks.harmed.extend(harmed_by(event));
-        if let Event::Pause(node) = event {
-            marks.paused.insert(*node);
-        }
+        lock(&self.marks).harmed.extend(harmed_by(event));
     }
 
     /// Nothing is harmed from now on.
@@ -128,13 +146,15 @@ impl Inspection {
     async fn look(&self) {
         let world = self.cluster.world();
         let (harmed, state_harmed) = (self.cluster.harmed(), self.cluster.state_harmed());
+        let all_paused = self.cluster.paused();
         let mut all_gone = Vec::new();
         for (node, life, glimpse) in self.cluster.glimpses() {
-            let (harm, paused) = {
+            let harm = {
                 let mut marks = lock(&self.marks);
                 marks.look(node, &glimpse);
-                (marks.harm(&harmed), marks.paused.contains(&node))
+                marks.harm(&harmed)
             };
+            let paused = all_paused.contains(&node);
             let (tasks, state_harmed) = (world.task_count(node), state_harmed.contains(&node));
             let erased = self.cluster.state_erased(node);
             let looked = Looked { node, life, tasks, paused, state_harmed };
@@ -157,12 +177,43 @@ impl Inspection {
             return;
         }
         // Where nobody can be asked now, a later answer would prove nothing.
-        if let Some(table) = self.cluster.ask_any(PATIENCE, |door| door.table()).await.flatten() {
-            lock(&self.ids).look_at_table(&table);
+        if let Some(table) = self.table().await {
             for (node, gone) in all_gone {
                 lock(&self.watch).judge_gone(node, &gone, &table);
                 self.count("freed fragments judged", gone.len() as u64);
             }
+        }
+    }
+
+    /// Looks whether what the tables name is there, some of which they have just taken.
+    async fn look_at_taken(&self) {
+        let asked = Instant::now();
+        let Some(table) = self.table().await else { return };
+        let glimpses = self.cluster.glimpses();
+        let harm = lock(&self.marks).harm(&self.cluster.harmed());
+        let now = Instant::now();
+        let looked = lock(&self.generations).look_at_holders(&table, &glimpses, &harm, (asked, now));
+        self.count("looks at tables that took fragments", 1);
+        self.count("fragments looked for as the tables took some", looked);
+    }
+
+    /// The slab tables as they are now, looked at.
+    async fn table(&self) -> Option<BTreeMap<SlabId, SlabRecord>> {
+        let asked = Instant::now();
+        let table = self.cluster.ask_any(PATIENCE, |door| door.table()).await.flatten()?;
+        lock(&self.ids).look_at_table(&table);
+        lock(&self.generations).look(&table, asked, Instant::now());
+        Some(table)
+    }
+
+    /// Asks whether something points into a slab that a node has just killed. Where nobody can be asked now, a later answer would prove nothing.
+    async fn look_at_killed(&self, slab: SlabId) {
+        let found = self.cluster.ask_any(PATIENCE, move |door| door.pointers(slab)).await.flatten();
+        let Some(pointers) = found else { return };
+        self.count("slabs judged as they were killed", 1);
+        if !pointers.is_empty() {
+            let rule = "I5: no version points into a slab that is killed";
+            lock(&self.killed).push(Violation { rule, found: format!("{slab}: {pointers:?}") });
         }
     }
 
@@ -181,8 +232,7 @@ impl Inspection {
                 Some(Ok(Some(mut facts))) => {
                     let contents = self.cluster.ask_each(|door| door.contents()).await;
                     facts.contents = contents.into_values().flatten().flatten().collect();
-                    let table = self.cluster.ask_any(PATIENCE, |door| door.table()).await.flatten();
-                    if let Some(table) = table {
+                    if let Some(table) = self.table().await {
                         let differs = |slab: &&_| table.get(*slab) != facts.slabs.get(*slab);
                         facts.unsteady = facts.slabs.keys().filter(differs).copied().collect();
                         facts.harm = lock(&self.marks).harm(&self.cluster.harmed());
@@ -210,7 +260,7 @@ impl Inspection {
 
     /// Whether slab tables, namespace, drives and space agree, once nothing is under way.
     pub async fn when_settled(&self) -> Vec<Found> {
-        lock(&self.marks).paused.clear();
+        self.cluster.forget_pauses();
         let world = self.cluster.world();
         let tasks: BTreeMap<NodeId, usize> =
             world.nodes().into_iter().map(|(node, _)| (node, world.task_count(node))).collect();
@@ -240,6 +290,10 @@ impl Inspection {
         };
         let mut found: Vec<Found> = layout::check(&facts).into_iter().map(Found::from).collect();
         self.verdict("layout", facts.slabs.len() as u64, "slabs", found.len());
+        let violations = reclaim::check(&facts);
+        let pointers = facts.backwards.as_ref().map_or(0, |backwards| backwards.pointers.len());
+        self.verdict("reclaim", pointers as u64, "pointers", violations.len());
+        found.extend(violations.into_iter().map(Found::from));
         let most = tasks.values().max().copied().unwrap_or(0);
         self.verdict("tasks", most as u64, "of a node at rest", usize::from(most > TASKS_AT_REST_MAX));
         if most > TASKS_AT_REST_MAX {
@@ -289,6 +343,8 @@ impl Inspection {
         let (looks, mut violations) = lock(&self.watch).result();
         self.count("looks at nodes", looks);
         violations.extend(lock(&self.ids).result());
+        violations.extend(lock(&self.generations).result());
+        violations.append(&mut lock(&self.killed));
         let found: Vec<Found> = violations.into_iter().map(|violation: Violation| violation.into()).collect();
         (found, std::mem::take(&mut *lock(&self.checked)))
     }

@@ -9,7 +9,7 @@ use super::inspection::Inspection;
 use super::operation::{Operation, Outcome};
 use super::report::{Found, Report};
 use super::scenarios::{self, Scenario, Story};
-use super::system::System;
+use super::system::{Shape, System};
 use super::trace::Sink;
 use super::workload::{Clients, Cluster};
 use super::world::{self, End, World};
@@ -94,7 +94,7 @@ pub fn script(system: &dyn System, options: &Options) -> Option<Script> {
     let Options { seed, span, clients, keys, scenario, .. } = options;
     let (shape, seed, span, story) = (system.shape(), *seed, *span, scenario.map(|scenario| &scenario.story));
     let drawn = match story {
-        Some(Story::Within(_) | Story::Beyond(_)) => return None,
+        Some(Story::Within(_) | Story::Furnished(..) | Story::Beyond(_)) => return None,
         Some(Story::Faults(schedule)) => Some(*schedule),
         None => None,
     };
@@ -103,7 +103,7 @@ pub fn script(system: &dyn System, options: &Options) -> Option<Script> {
             world.furnish(&shape);
             match drawn {
                 Some(schedule) => schedule(&world.nodes(), &mut world.draws("story")),
-                None => faults::draw(&mut world.draws("faults"), &Targets::of_world(&world, &shape), span),
+                None => draw(&world, &shape, span),
             }
         })
     });
@@ -155,8 +155,10 @@ async fn play(
     history: Arc<History>,
     plot: Plot,
 ) -> Played {
-    let shape = system.shape();
-    world.furnish(&shape);
+    match plot.scenario.map(|scenario| &scenario.story) {
+        Some(Story::Furnished(furniture, _)) => world.furnish_so(&system.shape(), furniture),
+        _ => world.furnish(&system.shape()),
+    }
     let nodes = world.nodes();
     for (node, _) in &nodes {
         cluster.boot(*node);
@@ -181,6 +183,14 @@ async fn play(
     Played { found, faults, checked }
 }
 
+/// What the seed draws: faults, and in some runs a node that joins as they begin.
+fn draw(world: &World, shape: &Shape, span: Duration) -> Schedule {
+    let newcomer = world.add_newcomer(shape);
+    let mut schedule = faults::draw(&mut world.draws("faults"), &Targets::of_world(world, shape), span);
+    schedule.events.splice(..0, newcomer.map(|node| (Duration::ZERO, Event::Boot(node))));
+    schedule
+}
+
 /// Faults go on. Gives what a story says is wrong.
 async fn harm(
     world: &World,
@@ -191,15 +201,18 @@ async fn harm(
 ) -> Vec<Found> {
     let Plot { span, clients: count, scenario, schedule } = plot;
     let schedule = match (schedule, scenario.map(|scenario| &scenario.story)) {
-        (Some(schedule), _) => schedule,
-        (None, Some(Story::Beyond(story) | Story::Within(story))) => {
+        (Some(schedule), _) => {
+            let starts = |(_, event): &(_, Event)| matches!(event, Event::Boot(node) if !world.has(*node));
+            if schedule.events.iter().any(starts) {
+                world.add_newcomer(&system.shape());
+            }
+            schedule
+        }
+        (None, Some(Story::Beyond(story) | Story::Within(story) | Story::Furnished(_, story))) => {
             return story(clients).await.iter().map(|words| Found::told(words)).collect();
         }
         (None, Some(Story::Faults(schedule))) => schedule(&world.nodes(), &mut world.draws("story")),
-        (None, None) => {
-            let targets = Targets::of_world(world, &system.shape());
-            faults::draw(&mut world.draws("faults"), &targets, span)
-        }
+        (None, None) => draw(world, &system.shape(), span),
     };
     suffer(inspection, clients, count, schedule, span).await;
     Vec::new()
@@ -233,10 +246,19 @@ async fn recover(
         found.push(live("not every node takes objects", why));
         return found;
     }
+    if let Err(why) = cluster.compare_drains(RECOVERY).await {
+        found.push(live("drains are not what the operator wants", why));
+        return found;
+    }
     let all_fair = tokio::time::Instant::now();
     // From here on what a key has can be told: a later loss is not taken for a removal that nobody knows of.
     tokio::time::sleep(GIVEN_UP).await;
     clients.history.give_up();
+    // An order that was on its way may have come late.
+    if let Err(why) = cluster.compare_drains(RECOVERY).await {
+        found.push(live("drains are not what the operator wants", why));
+        return found;
+    }
     if let Err(why) = clients.read_all(RECOVERY).await {
         found.push(live("not everything is readable once all is over", why));
         return found;
@@ -347,6 +369,7 @@ async fn suffer(
 /// What is left then.
 async fn settle(cluster: &Cluster, begin: tokio::time::Instant) -> Result<(), Found> {
     let nodes = cluster.world().nodes().len();
+    cluster.ask_each(|door| door.verify()).await;
     loop {
         let answers = cluster.ask_each(|door| door.unsettled()).await;
         if answers.len() == nodes && answers.values().all(|left| left.as_ref().is_some_and(Vec::is_empty)) {

@@ -1,8 +1,11 @@
-//! Stories with a name: what chance brings too seldom ([`schedules`], [`within`]), and what lies beyond the promise ([`beyond`]).
+//! Stories with a name: what chance brings too seldom ([`schedules`], [`within`], [`space`], [`drains`], [`joins`]), and what lies beyond the promise ([`beyond`]).
 
 pub mod schedules;
 pub mod stage;
 pub mod within;
+pub mod space;
+pub mod drains;
+pub mod joins;
 pub mod beyond;
 
 use super::draws::Draws;
@@ -28,8 +31,21 @@ pub enum Story {
     Faults(fn(&[(NodeId, ZoneId)], &mut Draws) -> Schedule),
     /// This, step by step, within the promise: what it gives is wrong, and then everything must come back.
     Within(Told),
+    /// The same, in a cluster that is furnished so.
+    Furnished(Furniture, Told),
     /// This, step by step, beyond the promise: what it gives is wrong. Nothing has to come back.
     Beyond(Told),
+}
+
+/// What is other than usual about machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Furniture {
+    /// The first zone has a node more than the others.
+    pub spare_node: bool,
+    /// Drives of each node.
+    pub drives_per_node: usize,
+    /// Bytes of each.
+    pub drive_len_bytes: u64,
 }
 
 /// A story that needs to see what happens as it goes on.
@@ -64,6 +80,11 @@ pub const ALL: &[Scenario] = &[
         story: Story::Faults(schedules::killed_at_every_step),
     },
     Scenario {
+        name: "killed-while-messages-are-slow",
+        what: "many messages are slow, so that much is half done whenever one node after the other is killed",
+        story: Story::Faults(schedules::killed_while_slow),
+    },
+    Scenario {
         name: "holders-swap-silence",
         what: "one holder is late, so that its slab is sealed, and at once it is the only one who answers",
         story: Story::Faults(schedules::holders_swap_silence),
@@ -87,6 +108,66 @@ pub const ALL: &[Scenario] = &[
         name: "drives-come-back-old",
         what: "the drives of a zone come back older, their nodes having been started since: the nodes say so, and everything is readable",
         story: Story::Within(|clients| Box::pin(within::drives_come_back_old(clients))),
+    },
+    Scenario {
+        name: "zones-wiped-in-turn",
+        what: "the drives of one zone after the other come back blank: what was on them is made again before the next, and everything is readable",
+        story: Story::Within(|clients| Box::pin(within::zones_wiped_in_turn(clients))),
+    },
+    Scenario {
+        name: "filled-and-emptied",
+        what: "a cluster is filled, emptied and filled again, five times: in the end it takes the space that it took at first",
+        story: Story::Within(|clients| Box::pin(space::filled_and_emptied(clients))),
+    },
+    Scenario {
+        name: "uploads-take-long",
+        what: "slabs are sealed while uploads into them are not committed: none is refused, and all can be read",
+        story: Story::Within(|clients| Box::pin(space::uploads_take_long(clients))),
+    },
+    Scenario {
+        name: "read-while-compacted",
+        what: "an object is read so slowly that a slab of it is compacted and freed in between: it is read to its end",
+        story: Story::Within(|clients| Box::pin(space::read_while_compacted(clients))),
+    },
+    Scenario {
+        name: "rot-and-a-wiped-node",
+        what: "blocks of all drives of a zone rot, and in half of the runs the drives of a node in another come back blank: all of it is found and made again",
+        story: Story::Within(|clients| Box::pin(within::rot_and_a_wiped_node(clients))),
+    },
+    Scenario {
+        name: "joined-drained-dismissed",
+        what: "a blank node joins and gets its share; one that was there before is emptied, dismissed while it lives, and taken away: nothing changes by that",
+        story: Story::Furnished(drains::SMALL, |clients| Box::pin(joins::joined_drained_dismissed(clients))),
+    },
+    Scenario {
+        name: "drained-node",
+        what: "a node is emptied while all nodes start anew in between: it can be taken out, nothing is lost, and it is used again once its drain is ended",
+        story: Story::Furnished(drains::WITH_SPARE, |clients| Box::pin(drains::drained_node(clients))),
+    },
+    Scenario {
+        name: "drained-drive-while-nodes-fall",
+        what: "a drive is emptied, then another, then the first again, while one node after the other ends, stands still or is cut off: in the end nothing is on it",
+        story: Story::Furnished(drains::TWO_DRIVES, |clients| Box::pin(drains::drained_drive(clients))),
+    },
+    Scenario {
+        name: "rebalanced",
+        what: "a node is emptied and comes back blank, as one that joins: it gets its share from the others of its zone",
+        story: Story::Furnished(drains::SMALL_WITH_SPARE, |clients| Box::pin(drains::rebalanced(clients))),
+    },
+    Scenario {
+        name: "a-node-joins",
+        what: "a blank node is killed and cut off again and again while it joins: at last it takes objects, and is given fragments of new slabs",
+        story: Story::Within(|clients| Box::pin(joins::a_node_joins(clients))),
+    },
+    Scenario {
+        name: "a-voter-never-returns",
+        what: "one or all nodes of a zone are gone for good: their seats move, one more node falls, and writes go on",
+        story: Story::Within(|clients| Box::pin(joins::a_voter_never_returns(clients))),
+    },
+    Scenario {
+        name: "a-node-is-dismissed",
+        what: "a node that holds fragments cannot be dismissed while it lives; once it is dead it is, its seats go to others at once, and it is refused when it comes back",
+        story: Story::Beyond(|clients| Box::pin(joins::a_node_is_dismissed(clients))),
     },
     Scenario {
         name: "rot-of-all-copies",

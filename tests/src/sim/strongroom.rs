@@ -13,18 +13,23 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use strongroom::config::{Credentials, Member, SlabPolicy};
+use strongroom::config::{BackgroundPolicy, Budget, Credentials, Member, SlabPolicy};
 use strongroom::drive::{FormatSpec, OpenError};
 use strongroom::node::{Node, NodeParts as RealParts};
+use strongroom::runs::Run;
 use strongroom_core::mutants::{Mutant as Fault, MutantSwitch};
 use strongroom_env::Env;
 use strongroom_format::superblock::SuperblockError;
 use strongroom_io::Device;
 use strongroom_meta::Timing;
-use strongroom_types::{ClusterId, DriveId, NodeId, SlabId, SlabRecord, ZoneId};
+use strongroom_types::{ClusterId, DrainSubject, DriveId, NodeId, SlabId, SlabRecord, ZoneId};
 
 const CLUSTER: ClusterId = ClusterId::new(0x5151);
 const GROUPS: u16 = 2;
+const ZONES: u8 = 3;
+const NODES_PER_ZONE: u8 = 2;
+/// Of the nodes that found the cluster, this many are told to one that joins.
+const TOLD_TO_JOINER: usize = 2;
 const EXTENT_LEN_BYTES: u32 = 256 * 1024;
 const DRIVE_LEN_BYTES: u64 = 96 << 20;
 /// A slab, half of another one, and what is cold of some.
@@ -37,14 +42,31 @@ const POLICY: SlabPolicy = SlabPolicy {
     len_bytes_max: 8 << 20,
     age_max: Duration::from_secs(4),
     convert_after: Duration::from_secs(4),
+    compact_after: Duration::from_secs(1),
     free_after: Duration::from_secs(2),
+    repair_after: Duration::from_secs(20),
+    reconcile_every: Duration::from_secs(5),
 };
+
+/// Tours are long against the time in which what they found is made again, and short against a run.
+const BACKGROUND: BackgroundPolicy = BackgroundPolicy {
+    scrub_period: Duration::from_secs(10),
+    parity_period: Duration::from_secs(60),
+    yields: true,
+    repair: Budget { bytes_per_second: None, operations_per_second: None, far_bytes_per_second: None },
+};
+
+/// Between two orders to compact, for as long as a story wants it.
+const COMPACT_EVERY: Duration = Duration::from_secs(1);
 
 const DURABLE: &str = "durable: ";
 const NOT_ABSENT: &str = "I8";
 /// What is acknowledged is there for no reader, long after the faults.
 const UNREADABLE: &str = "live: not everything is readable";
+/// A seal that waits for nobody takes rows for lost that silent holders have.
+const LOST_AT_SEAL: &str = "alarm, though all was within the promise: damage: ";
 const DEAD: &str = "I5: no version points into a dead slab";
+const KILLED: &str = "I5: no version points into a slab that is killed";
 
 const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -81,7 +103,7 @@ const MUTANTS: &[Mutant] = &[
         name: "seal-with-too-few",
         what: "a seal is decided from any k answers, whoever is silent, and does not wait where rows are lost",
         scenario: Some("holders-swap-silence"),
-        seen_by: &[DURABLE, UNREADABLE, DEAD],
+        seen_by: &[DURABLE, UNREADABLE, DEAD, LOST_AT_SEAL],
     },
     Mutant {
         name: "truncate-on-bad-crc",
@@ -101,6 +123,30 @@ const MUTANTS: &[Mutant] = &[
         scenario: Some("slow-zone-dies"),
         seen_by: &["I6: what the slab table names is not freed"],
     },
+    Mutant {
+        name: "kill-before-relocated",
+        what: "a slab is killed before the versions have the copies of what is alive in it, and no group is asked whether they do",
+        scenario: Some("killed-while-messages-are-slow"),
+        seen_by: &[KILLED, DEAD, DURABLE, UNREADABLE],
+    },
+    Mutant {
+        name: "compact-unfenced",
+        what: "a slab is compacted and killed though its writer may still commit locators into it",
+        scenario: Some("uploads-take-long"),
+        seen_by: &[DEAD, DURABLE, UNREADABLE],
+    },
+    Mutant {
+        name: "repair-ignores-generation",
+        what: "fragments that were made again, or moved, are taken whatever layout the slab has by then",
+        scenario: Some("drained-drive-while-nodes-fall"),
+        seen_by: &["SetHolders: "],
+    },
+    Mutant {
+        name: "scrub-sees-nothing",
+        what: "whatever is verified is found whole",
+        scenario: Some("rot-and-a-wiped-node"),
+        seen_by: &["scrub: "],
+    },
 ];
 
 /// Strongroom itself.
@@ -115,11 +161,17 @@ struct Shared {
     formatting: Mutex<BTreeSet<(NodeId, usize)>>,
     /// Whether a bucket was acknowledged as made: from then on it is there.
     made: [AtomicBool; client::BUCKETS.len()],
+    /// All nodes that were ever started, with their zones.
+    zones: Mutex<BTreeMap<NodeId, ZoneId>>,
     /// Every key that a client ever named: what a deleted one still has is found by its name alone.
     keys: Mutex<BTreeSet<String>>,
 }
 
 impl Shared {
+    fn zones(&self) -> BTreeMap<NodeId, ZoneId> {
+        self.zones.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn keys(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,13 +180,14 @@ impl Shared {
 impl System for Strongroom {
     fn shape(&self) -> Shape {
         Shape {
-            zones: 3,
-            nodes_per_zone: 2,
+            zones: ZONES,
+            nodes_per_zone: NODES_PER_ZONE,
             drives_per_node: 1,
             drive_len_bytes: DRIVE_LEN_BYTES,
             drive_len_bytes_cramped: DRIVE_LEN_BYTES_CRAMPED,
             survives_media_faults: true,
             survives_state_faults: true,
+            joins: true,
             conditions: true,
             value_len_bytes_max: 6 << 20,
         }
@@ -162,18 +215,38 @@ async fn start(shared: Arc<Shared>, parts: NodeParts) -> anyhow::Result<Arc<dyn 
         env: env.clone(),
         cluster: CLUSTER,
         node,
-        members: nodes.iter().map(|(node, zone)| member(*node, *zone)).collect(),
+        members: told(node, &nodes),
+        joins: !is_founder(node),
         groups: GROUPS,
         drives,
         kv,
         credentials: Credentials { access_key: ACCESS_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() },
         policy: POLICY,
+        background: BACKGROUND,
         timing: Timing::default(),
         mutants: switch(mutant)?,
     };
+    shared.zones.lock().unwrap_or_else(PoisonError::into_inner).extend(nodes.clone());
     let running = Node::start(real).await.context("node")?;
     let client = Client::new(Arc::clone(&running), Arc::clone(&shared), &env, clock);
-    Ok(Arc::new(Entrance { node: running, client, shared, env, zones: nodes, drives: known }))
+    Ok(Arc::new(Entrance { node: running, client, shared, env, drives: known }))
+}
+
+/// Whether a node is one of those that found the cluster.
+fn is_founder(node: NodeId) -> bool {
+    node.get() <= u64::from(ZONES) * u64::from(NODES_PER_ZONE)
+}
+
+/// What a node's configuration names: of founders all founders, of one that joins itself and a few of these.
+fn told(node: NodeId, nodes: &BTreeMap<NodeId, ZoneId>) -> Vec<Member> {
+    let founders = nodes.iter().filter(|(node, _)| is_founder(**node));
+    let founders: Vec<Member> = founders.map(|(node, zone)| member(*node, *zone)).collect();
+    if is_founder(node) {
+        return founders;
+    }
+    let first = usize::try_from(node.get()).expect("few nodes");
+    let some = founders.iter().cycle().skip(first).take(TOLD_TO_JOINER.min(founders.len())).copied();
+    some.chain([member(node, nodes[&node])]).collect()
 }
 
 /// The address is never used: peers are called through the simulated network.
@@ -193,6 +266,10 @@ fn switch(mutant: Option<&'static str>) -> anyhow::Result<MutantSwitch> {
         Some("truncate-on-bad-crc") => Fault::TruncateOnBadCrc,
         Some("reuse-raft-id") => Fault::ReuseRaftId,
         Some("free-before-commit") => Fault::FreeBeforeCommit,
+        Some("kill-before-relocated") => Fault::KillBeforeRelocated,
+        Some("compact-unfenced") => Fault::CompactUnfenced,
+        Some("repair-ignores-generation") => Fault::RepairIgnoresGeneration,
+        Some("scrub-sees-nothing") => Fault::ScrubSeesNothing,
         Some(other) => anyhow::bail!("no mutant {other:?}"),
     }))
 }
@@ -225,7 +302,6 @@ struct Entrance {
     client: Client,
     shared: Arc<Shared>,
     env: Env,
-    zones: BTreeMap<NodeId, ZoneId>,
     /// Its drives that could be read when it started.
     drives: Vec<(usize, DriveId)>,
 }
@@ -239,10 +315,19 @@ impl Door for Entrance {
     }
 
     fn unsettled(&self) -> BoxFuture<'static, Vec<String>> {
-        let (node, env, zones) = (Arc::clone(&self.node), self.env.clone(), self.zones.clone());
+        let (node, env, zones) = (Arc::clone(&self.node), self.env.clone(), self.shared.zones());
         Box::pin(async move {
             let left = facts::unsettled(&node, &env, zones).await;
             left.unwrap_or_else(|error| vec![format!("no answer: {error:#}")])
+        })
+    }
+
+    fn verify(&self) -> BoxFuture<'static, ()> {
+        let node = Arc::clone(&self.node);
+        Box::pin(async move {
+            for drive in node.holder().drives() {
+                node.scrubber().begin_now(drive.id(), None);
+            }
         })
     }
 
@@ -256,7 +341,7 @@ impl Door for Entrance {
     }
 
     fn facts(&self) -> BoxFuture<'static, anyhow::Result<Option<super::checkers::layout::Facts>>> {
-        let (node, env, zones) = (Arc::clone(&self.node), self.env.clone(), self.zones.clone());
+        let (node, env, zones) = (Arc::clone(&self.node), self.env.clone(), self.shared.zones());
         let keys = self.shared.keys().clone();
         Box::pin(async move { facts::gather(&node, &env, zones, keys).await.map(Some) })
     }
@@ -271,6 +356,47 @@ impl Door for Entrance {
     fn table(&self) -> BoxFuture<'static, Option<BTreeMap<SlabId, SlabRecord>>> {
         let (node, env) = (Arc::clone(&self.node), self.env.clone());
         Box::pin(async move { facts::table(&node, &env).await.ok() })
+    }
+
+    fn compact_now(&self) -> BoxFuture<'static, ()> {
+        let (node, clock) = (Arc::clone(&self.node), self.env.clock.clone());
+        let ever = async move {
+            loop {
+                // Where one is under way it goes on.
+                let _ = node.runs().begin(Run::Compact);
+                clock.sleep(COMPACT_EVERY).await;
+            }
+        };
+        self.env.spawn.spawn("compacts", Box::pin(ever));
+        Box::pin(async {})
+    }
+
+    fn drain(&self, subject: DrainSubject, wanted: bool) -> BoxFuture<'static, anyhow::Result<()>> {
+        let node = Arc::clone(&self.node);
+        Box::pin(async move {
+            let asked = if wanted { node.begin_drain(subject).await } else { node.end_drain(subject).await };
+            asked.context("drain")
+        })
+    }
+
+    fn drains(&self) -> BoxFuture<'static, Option<BTreeSet<DrainSubject>>> {
+        let node = Arc::clone(&self.node);
+        Box::pin(async move { node.drains().await.ok().map(|drains| drains.into_keys().collect()) })
+    }
+
+    fn dismiss(&self, node: NodeId) -> BoxFuture<'static, Result<(), String>> {
+        let (asked, shared) = (Arc::clone(&self.node), Arc::clone(&self.shared));
+        Box::pin(async move {
+            asked.dismiss(node).await.map_err(|error| error.to_string())?;
+            // Nobody asks it what it has any more.
+            shared.zones.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+            Ok(())
+        })
+    }
+
+    fn pointers(&self, slab: SlabId) -> BoxFuture<'static, Option<Vec<String>>> {
+        let (node, env) = (Arc::clone(&self.node), self.env.clone());
+        Box::pin(async move { facts::pointers_into(&node, &env, slab).await.ok() })
     }
 
     fn glimpse(&self) -> super::checkers::watch::Glimpse {

@@ -5,12 +5,12 @@ use super::checkers::layout::{Facts, Place};
 use super::checkers::watch::Glimpse;
 use super::operation::{Operation, Outcome};
 use futures::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strongroom_env::{Clock, Env};
 use strongroom_io::Device;
 use strongroom_meta::kv::OrderedKv;
-use strongroom_types::{NodeId, SlabId, SlabRecord, ZoneId};
+use strongroom_types::{DrainSubject, NodeId, SlabId, SlabRecord, ZoneId};
 
 /// What a system wants to run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Shape {
     pub survives_media_faults: bool,
     /// Whether it keeps what it promises when state directories are erased or come back older.
     pub survives_state_faults: bool,
+    /// Whether a node may join a cluster that runs.
+    pub joins: bool,
     /// Whether PUTs may carry conditions.
     pub conditions: bool,
     /// Bytes of an object that clients store at most.
@@ -41,7 +43,7 @@ pub struct NodeParts {
     pub env: Env,
     /// Which node it is.
     pub node: NodeId,
-    /// All nodes with their zones.
+    /// All nodes with their zones, by now: those beyond the first, as many as the shape has, joined later.
     pub nodes: BTreeMap<NodeId, ZoneId>,
     /// Its drives.
     pub drives: Vec<Arc<dyn Device>>,
@@ -98,6 +100,11 @@ pub trait Door: Send + Sync {
         Box::pin(async { Vec::new() })
     }
 
+    /// Has the node begin to read again everything that its drives hold; [`Self::unsettled`] says when that is over.
+    fn verify(&self) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
     /// What the node has told its operator of damage that cannot be mended, since its start.
     fn alarms(&self) -> Vec<String> {
         Vec::new()
@@ -121,6 +128,31 @@ pub trait Door: Send + Sync {
     /// The slab tables, linearizably; `None` where the system has none, or where they cannot be had now.
     fn table(&self) -> BoxFuture<'static, Option<BTreeMap<SlabId, SlabRecord>>> {
         Box::pin(async { None })
+    }
+
+    /// Has slabs compacted that have any garbage worth the name, until the node ends.
+    fn compact_now(&self) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    /// Has another node take part never again; gives why not, in words.
+    fn dismiss(&self, _node: NodeId) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(async { Err("nobody can be dismissed here".to_owned()) })
+    }
+
+    /// What versions have in a slab, linearizably, in words; `None` where that cannot be had now.
+    fn pointers(&self, _slab: SlabId) -> BoxFuture<'static, Option<Vec<String>>> {
+        Box::pin(async { None })
+    }
+
+    /// Has a node or drive emptied from now on, or used again; an error where that may not be so.
+    fn drain(&self, _subject: DrainSubject, _wanted: bool) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// What is to be emptied, linearizably; `None` where that cannot be had now.
+    fn drains(&self) -> BoxFuture<'static, Option<BTreeSet<DrainSubject>>> {
+        Box::pin(async { Some(BTreeSet::new()) })
     }
 
     /// What can be seen of the node at once.

@@ -91,6 +91,7 @@ impl System for Toy {
             drive_len_bytes_cramped: 0,
             survives_media_faults: false,
             survives_state_faults: false,
+            joins: false,
             conditions: false,
             value_len_bytes_max: 2_000,
         }

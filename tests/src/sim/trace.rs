@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use strongroom_types::NodeId;
+use strongroom_types::{GroupId, NodeId, SlabId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::field::{Field, Visit};
@@ -71,6 +71,10 @@ pub struct Trace {
     origin: Instant,
     state: Mutex<State>,
     freed: Notify,
+    taken: Notify,
+    killed: Notify,
+    /// Slabs that nodes say they killed, and nobody has looked at since.
+    killed_slabs: Mutex<Vec<SlabId>>,
 }
 
 struct State {
@@ -106,7 +110,9 @@ impl Trace {
     /// A trace that begins now.
     pub fn new(sink: Sink) -> Self {
         let state = State { hash: Fnv::new(), polls: 0, lines: 0, text: String::new(), sink };
-        Self { origin: Instant::now(), state: Mutex::new(state), freed: Notify::new() }
+        let (freed, taken, killed, killed_slabs) =
+            (Notify::new(), Notify::new(), Notify::new(), Mutex::default());
+        Self { origin: Instant::now(), state: Mutex::new(state), freed, taken, killed, killed_slabs }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -158,6 +164,17 @@ impl Trace {
     /// Waits until a node says that it freed something.
     pub async fn freed(&self) {
         self.freed.notified().await;
+    }
+
+    /// Waits until a node says that the slab table took fragments that were made again or moved.
+    pub async fn taken(&self) {
+        self.taken.notified().await;
+    }
+
+    /// Waits until a node says that it killed slabs; gives them.
+    pub async fn killed(&self) -> Vec<SlabId> {
+        self.killed.notified().await;
+        std::mem::take(&mut *self.killed_slabs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Writes out what is buffered and sums up.
@@ -233,6 +250,15 @@ impl Subscriber for Logs {
         if words.message.contains("freed") {
             self.trace.freed.notify_one();
         }
+        if words.message.contains("are in the table") {
+            self.trace.taken.notify_one();
+        }
+        if words.message.contains("slab is killed")
+            && let Some(slab) = words.slab()
+        {
+            self.trace.killed_slabs.lock().unwrap_or_else(PoisonError::into_inner).push(slab);
+            self.trace.killed.notify_one();
+        }
     }
 
     fn enter(&self, _span: &Id) {}
@@ -245,6 +271,15 @@ impl Subscriber for Logs {
 struct Words {
     message: String,
     fields: String,
+}
+
+impl Words {
+    /// The slab that it is about.
+    fn slab(&self) -> Option<SlabId> {
+        let named = self.fields.split_whitespace().find_map(|field| field.strip_prefix("slab=slab-"))?;
+        let (group, count) = named.split_once('.')?;
+        SlabId::new(GroupId::new(group.parse().ok()?), count.parse().ok()?)
+    }
 }
 
 impl Visit for Words {

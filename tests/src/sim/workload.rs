@@ -1,6 +1,7 @@
 //! The cluster as clients and faults see it, and the clients.
 
 mod clients;
+mod operator;
 
 pub use clients::Clients;
 
@@ -49,6 +50,8 @@ struct Inner {
     lives: Mutex<BTreeMap<NodeId, u64>>,
     /// Drives that came back as they were in an earlier life of their node: the node tells, and only reads them.
     stale: Mutex<BTreeSet<(NodeId, usize)>>,
+    /// What is to be emptied.
+    operator: operator::Operator,
 }
 
 struct Remembered {
@@ -67,6 +70,8 @@ pub struct Found {
     pub harmed: BTreeSet<NodeId>,
     /// Nodes whose state directories were.
     pub state_harmed: BTreeSet<NodeId>,
+    /// Nodes whose process stood still: until all is at rest requests may be waiting.
+    pub paused: BTreeSet<NodeId>,
     /// How often the state directory of a node was erased: each time it is another voter afterwards.
     pub state_erased: BTreeMap<NodeId, u64>,
     /// What was done to them, and how often it was felt: a kill ended a node that ran, a drive's change found a drive.
@@ -93,6 +98,7 @@ impl Cluster {
                 images: Mutex::default(),
                 lives: Mutex::default(),
                 stale: Mutex::default(),
+                operator: operator::Operator::default(),
             }),
         }
     }
@@ -192,6 +198,9 @@ impl Cluster {
         if let Some(node) = event.harms() {
             self.found().harmed.insert(node);
         }
+        if let Event::Pause(node) = event {
+            self.found().paused.insert(node);
+        }
         let felt = self.does(event);
         if let Some(fault) = text::fault(&event).filter(|_| felt) {
             self.felt(fault);
@@ -273,6 +282,8 @@ impl Cluster {
                     Some(format!("has a bit flipped in the {} B of {key:?}", value.len()))
                 });
             }
+            Event::BeginDrain(node, drive) => self.begin_drain(node, drive),
+            Event::EndDrain(node, drive) => self.end_drain(node, drive),
             Event::Skew(node, skew_ms) => world.set_skew_ms(node, skew_ms),
             Event::Drift(node, parts_per_million) => world.set_drift(node, parts_per_million),
         }
@@ -377,6 +388,16 @@ impl Cluster {
     /// Nodes whose state directories were harmed until now.
     pub fn state_harmed(&self) -> BTreeSet<NodeId> {
         self.found().state_harmed.clone()
+    }
+
+    /// Nodes that stood still since all was at rest last.
+    pub fn paused(&self) -> BTreeSet<NodeId> {
+        self.found().paused.clone()
+    }
+
+    /// All is at rest: nothing waits any more because a node stood still.
+    pub fn forget_pauses(&self) {
+        self.found().paused.clear();
     }
 
     /// How often the state directory of `node` was erased until now.

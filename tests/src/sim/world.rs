@@ -7,6 +7,7 @@ use super::entropy;
 use super::limits::STACK_LEN_BYTES;
 use super::net::{Network, SimNet};
 use super::rng::SimRng;
+use super::scenarios::Furniture;
 use super::spawn::SimSpawn;
 use super::system::Shape;
 use super::tasks::{Owner, Tasks};
@@ -23,6 +24,8 @@ use strongroom_types::{NodeId, ZoneId};
 /// How often, in a million, nodes have two drives, and the drives of a zone are small.
 const TWO_DRIVES: u32 = 250_000;
 const CRAMPED: u32 = 120_000;
+/// And in so many of a million runs a node joins at the beginning of the faults.
+const NEWCOMER: u32 = 250_000;
 
 /// The world. Clones are the same one.
 #[derive(Clone)]
@@ -167,6 +170,37 @@ impl World {
         }
     }
 
+    /// Adds a machine like the others of this zone, with empty drives. It is off.
+    pub fn add_to(&self, zone: ZoneId) -> NodeId {
+        let nodes = self.nodes();
+        let like =
+            nodes.iter().find(|(_, of)| *of == zone).map(|(node, _)| *node).expect("a zone of the world");
+        let drives: Vec<u64> = self.drives(like).iter().map(|drive| drive.media.len_bytes()).collect();
+        let node = nodes.iter().map(|(node, _)| node.get()).max().map_or(1, |last| last + 1);
+        let node = NodeId::new(node);
+        self.add(node, zone, &drives);
+        node
+    }
+
+    /// Adds a machine that is to join in this run, where the seed says that one does.
+    pub fn add_newcomer(&self, shape: &Shape) -> Option<NodeId> {
+        let mut draws = self.draws("newcomer");
+        let joins = draws.chance(NEWCOMER) && shape.joins;
+        let zones: Vec<ZoneId> = self.nodes().into_iter().map(|(_, zone)| zone).collect();
+        let zone = *draws.pick(&zones);
+        joins.then(|| self.add_to(zone))
+    }
+
+    /// Adds the machines of a story that wants others.
+    pub fn furnish_so(&self, shape: &Shape, furniture: &Furniture) {
+        let count = shape.zones * shape.nodes_per_zone;
+        let drives = vec![furniture.drive_len_bytes; furniture.drives_per_node];
+        for number in 0..count + u8::from(furniture.spare_node) {
+            let zone = number % shape.zones;
+            self.add(NodeId::new(u64::from(number) + 1), ZoneId::new(zone + 1), &drives);
+        }
+    }
+
     /// Adds a machine with empty drives of these lengths. It is off.
     pub fn add(&self, node: NodeId, zone: ZoneId, drives_len_bytes: &[u64]) {
         let trace = &self.inner.trace;
@@ -179,9 +213,24 @@ impl World {
         self.inner.network.add(node, zone);
     }
 
+    /// Takes a machine away that is off, with all that it has.
+    ///
+    /// # Panics
+    /// It runs.
+    pub fn scrap(&self, node: NodeId) {
+        assert!(!self.is_up(node), "{node} runs");
+        self.machines().remove(&node);
+        self.inner.trace.line(format_args!("node  {node} is taken away"));
+    }
+
     /// All machines with their zones.
     pub fn nodes(&self) -> Vec<(NodeId, ZoneId)> {
         self.machines().iter().map(|(node, machine)| (*node, machine.zone)).collect()
+    }
+
+    /// Whether there is such a machine.
+    pub fn has(&self, node: NodeId) -> bool {
+        self.machines().contains_key(&node)
     }
 
     /// Whether a node runs.

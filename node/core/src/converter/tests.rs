@@ -1,4 +1,5 @@
-use super::{Conversion, Encoded, NotNow, Progress, free_list, plan};
+use super::{Conversion, NotNow, Progress, free_list, plan};
+use crate::encoding::Encoded;
 use crate::placement::{self, place_hot};
 use std::collections::BTreeSet;
 use strongroom_types::slab::Sealed;
@@ -7,7 +8,7 @@ use strongroom_types::{
     SessionId, SlabId, SlabRecord, SlabState, ZoneId,
 };
 
-fn cluster(nodes_per_zone: &[u64]) -> ClusterView {
+pub(crate) fn cluster(nodes_per_zone: &[u64]) -> ClusterView {
     let nodes = (1_u8..).zip(nodes_per_zone).flat_map(|(zone, count)| {
         (0..*count).map(move |index| {
             let number = u64::from(zone) * 100 + index;
@@ -17,20 +18,23 @@ fn cluster(nodes_per_zone: &[u64]) -> ClusterView {
                 extents_free: 90,
                 extent_len_bytes: 1 << 24,
                 writable: true,
+                leaving: false,
             });
             NodeView {
                 node: NodeId::new(number),
                 zone: ZoneId::new(zone),
                 health: Health::Up,
                 may_hold_data: true,
+                given_up: false,
+                leaving: false,
                 drives: drives.collect(),
             }
         })
     });
-    ClusterView { nodes: nodes.collect() }
+    ClusterView { nodes: nodes.collect(), ..ClusterView::default() }
 }
 
-fn sealed_slab(view: &ClusterView, missing: u32) -> SlabRecord {
+pub(crate) fn sealed_slab(view: &ClusterView, missing: u32) -> SlabRecord {
     let placed = place_hot(view, &[], 5).unwrap();
     let (rows, len_bytes, root_crc32c) = (9, 40960, 77);
     SlabRecord {
@@ -46,7 +50,9 @@ fn sealed_slab(view: &ClusterView, missing: u32) -> SlabRecord {
         generation: Generation::new(4),
         next_generation: Generation::new(6),
         given_out: None,
+        writer_done: false,
         profile: placed.profile,
+        made_under: placed.holders.iter().map(|_| Generation::new(4)).collect(),
         holders: placed.holders,
         writer: NodeId::new(100),
         session: SessionId::new(1),
@@ -65,15 +71,19 @@ fn with_a_copy_in_each_zone_nothing_crosses_zones() {
         for task in &plan.tasks {
             let zone = view.zone_of(task.node).unwrap();
             let encode = &task.encode;
-            assert_eq!(encode.sources[0].0, task.node, "the encoder reads its own copy");
-            assert_eq!(encode.sources.len(), record.holders.len(), "and has the others to fall back on");
+            assert_eq!(encode.sources.all()[0].node, task.node, "the encoder reads its own copy");
+            assert_eq!(
+                encode.sources.all().len(),
+                record.holders.len(),
+                "and has the others to fall back on"
+            );
             assert_eq!((encode.image_len_bytes, encode.rows, encode.root_crc32c), (40960, 9, 77));
             assert_eq!((encode.profile, encode.epoch), (plan.profile, Epoch::new(2)));
-            for (fragment, node, drive) in &encode.targets {
-                assert_eq!(view.zone_of(*node), Some(zone), "it sends within its zone");
-                let holder = plan.holders[usize::from(fragment.get())];
-                assert_eq!((holder.node, holder.drive), (*node, *drive));
-                assert!(computed.insert(*fragment));
+            for target in &encode.targets {
+                assert_eq!(view.zone_of(target.node), Some(zone), "it sends within its zone");
+                let holder = plan.holders[usize::from(target.fragment.get())];
+                assert_eq!((holder.node, holder.drive, None), (target.node, target.drive, target.before));
+                assert!(computed.insert(target.fragment));
             }
         }
         assert_eq!(computed.len(), usize::from(plan.profile.fragment_count()));
@@ -81,19 +91,19 @@ fn with_a_copy_in_each_zone_nothing_crosses_zones() {
 }
 
 #[test]
-fn a_zone_without_a_whole_copy_reads_from_another() {
+fn a_zone_without_a_whole_copy_reads_from_another_and_from_what_is_left_of_its_own_last() {
     let view = cluster(&[4, 4, 4]);
     let record = sealed_slab(&view, 0b001);
     let without = view.zone_of(record.holders[0].node).unwrap();
     let plan = plan(&record, &view, 11).unwrap();
     for task in &plan.tasks {
-        let sources = &task.encode.sources;
-        assert!(sources.iter().all(|(_, _, fragment)| *fragment != FragmentIndex::new(0)));
-        assert_eq!(sources.len(), 2);
+        let sources = task.encode.sources.all();
+        assert_eq!(sources.len(), 3);
+        assert_eq!(sources[2].address.fragment, FragmentIndex::new(0));
         if view.zone_of(task.node) == Some(without) {
-            assert!(task.encode.targets.iter().any(|(_, node, _)| *node == task.node), "it keeps one itself");
+            assert!(task.encode.targets.iter().any(|target| target.node == task.node), "it keeps one itself");
         } else {
-            assert_eq!(sources[0].0, task.node);
+            assert_eq!(sources[0].node, task.node);
         }
     }
 }
@@ -116,7 +126,9 @@ fn refuses_what_cannot_be_converted_now() {
         sealed.rows = 0;
     };
     assert_eq!(refusal(&empty), NotNow::Empty);
-    assert_eq!(plan(&sealed_slab(&view, 0b111), &view, 1), Err(NotNow::NoSource));
+    let mut dead = view.clone();
+    dead.nodes.iter_mut().for_each(|node| node.health = Health::Down);
+    assert_eq!(plan(&sound, &dead, 1), Err(NotNow::NoSource));
     let narrow = cluster(&[1, 1]);
     assert_eq!(plan(&sealed_slab(&narrow, 0), &narrow, 1), Err(NotNow::NoProfile));
     let mut down = view.clone();
@@ -127,7 +139,7 @@ fn refuses_what_cannot_be_converted_now() {
 fn done(conversion: &Conversion, task: usize) -> Encoded {
     let targets = &conversion.plan().tasks[task].encode.targets;
     Encoded::Done {
-        tables_crc32c: targets.iter().map(|(fragment, _, _)| 1000 + u32::from(fragment.get())).collect(),
+        tables_crc32c: targets.iter().map(|target| 1000 + u32::from(target.fragment.get())).collect(),
     }
 }
 

@@ -109,9 +109,11 @@ fn an_unknown_zone_is_an_error_and_never_a_guess() {
         zone: ZoneId::new(zone),
         health: Health::Down,
         may_hold_data: true,
+        given_up: false,
+        leaving: false,
         drives: Vec::new(),
     };
-    let view = ClusterView { nodes: vec![node(1, 1), node(2, 2)] };
+    let view = ClusterView { nodes: vec![node(1, 1), node(2, 2)], ..ClusterView::default() };
     let slab = SlabId::from_bits(5);
     let holder = |node| Holder { node: NodeId::new(node), drive: DriveId::new(9) };
     let profile = Profile::copies(2).unwrap();

@@ -8,7 +8,14 @@ use strongroom_types::{
 
 fn drive(number: u128, extents_free: u32) -> DriveView {
     let drive = DriveId::new(number);
-    DriveView { drive, extents_total: 1000, extents_free, extent_len_bytes: 1 << 24, writable: true }
+    DriveView {
+        drive,
+        extents_total: 1000,
+        extents_free,
+        extent_len_bytes: 1 << 24,
+        writable: true,
+        leaving: false,
+    }
 }
 
 /// Zones with nodes with drives, each given by its free extents out of 1000. Node = 100 x zone + place.
@@ -24,11 +31,13 @@ fn cluster(zones: &[&[&[u32]]]) -> ClusterView {
                 zone: ZoneId::new(zone),
                 health: Health::Up,
                 may_hold_data: !frees.is_empty(),
+                given_up: false,
+                leaving: false,
                 drives: drives.collect(),
             });
         }
     }
-    ClusterView { nodes }
+    ClusterView { nodes, ..ClusterView::default() }
 }
 
 fn zones(view: &ClusterView, holders: &[Holder]) -> BTreeMap<u8, usize> {
@@ -220,8 +229,64 @@ fn a_zone_whose_drives_are_full_is_told_from_one_that_lacks_drives() {
     assert_eq!(short(&off), (zone, false), "its drives take nothing");
 }
 
+fn leave(view: &mut ClusterView, nodes: &[u64]) {
+    for node in view.nodes.iter_mut().filter(|node| nodes.contains(&node.node.get())) {
+        node.leaving = true;
+        node.drives.iter_mut().for_each(|drive| drive.leaving = true);
+    }
+}
+
+#[test]
+fn what_is_to_be_emptied_gets_a_copy_only_where_its_zone_has_no_other() {
+    let both: &[&[u32]] = &[FREE, FREE];
+    let mut view = cluster(&[both, both, both]);
+    leave(&mut view, &[100]);
+    for seed in 0..50 {
+        let placed = place_hot(&view, &[], seed).unwrap();
+        assert!(!placed.leaving && !placed.deficit);
+        assert!(placed.holders.iter().all(|holder| holder.node.get() != 100));
+        // Not even while its neighbour is to be avoided: two zones will do for that long.
+        let placed = place_hot(&view, &[NodeId::new(101)], seed).unwrap();
+        assert!(!placed.leaving && placed.deficit);
+    }
+    leave(&mut view, &[101]);
+    let placed = place_hot(&view, &[], 1).unwrap();
+    assert!(placed.leaving && !placed.deficit, "better a copy that moves soon than none");
+    assert_eq!(zones(&view, &placed.holders), BTreeMap::from([(1, 1), (2, 1), (3, 1)]));
+    // With a fourth zone there are three without it.
+    let mut view = cluster(&[both, both, both, both]);
+    leave(&mut view, &[100, 101]);
+    assert!((0..50).all(|seed| !place_hot(&view, &[], seed).unwrap().leaving));
+}
+
+#[test]
+fn a_cold_layout_waits_rather_than_share_a_node_since_another_is_to_be_emptied() {
+    let both: &[&[u32]] = &[FREE, FREE];
+    let profile = Profile::new(3, 3).unwrap();
+    let mut view = cluster(&[both, both, both]);
+    leave(&mut view, &[100]);
+    let (zone, drives, fragments) = (ZoneId::new(1), 2, 2);
+    let refused = place_cold(&view, cold(profile), &Holders::new(), 1);
+    assert_eq!(refused, Err(NotNow::ZoneShort { zone, drives, fragments, full: false }));
+    view.nodes[0].health = Health::Down;
+    assert!(
+        place_cold(&view, cold(profile), &Holders::new(), 1).is_err(),
+        "it may come back, or another for it"
+    );
+    view.nodes[0].given_up = true;
+    assert!(place_cold(&view, cold(profile), &Holders::new(), 1).unwrap().nodes_shared);
+    // A drive of a node takes none; the others do.
+    let mut view = cluster(&[both, both, both]);
+    view.nodes[0].drives[0].leaving = true;
+    let leaving = view.nodes[0].drives[0].drive;
+    for seed in 0..50 {
+        let placed = place_cold(&view, cold(profile), &Holders::new(), seed).unwrap();
+        assert!(!placed.nodes_shared && placed.holders.iter().all(|holder| holder.drive != leaving));
+    }
+}
+
 fn any_cluster() -> impl Strategy<Value = ClusterView> {
-    let drive = (0_u32..1001, any::<bool>());
+    let drive = (0_u32..1001, any::<bool>(), any::<bool>());
     let node = (1_u8..6, any::<bool>(), proptest::collection::vec(drive, 0..4));
     proptest::collection::vec(node, 0..16).prop_map(|nodes| {
         let nodes = (1_u64..).zip(nodes).map(|(number, (zone, up, drives))| NodeView {
@@ -229,15 +294,18 @@ fn any_cluster() -> impl Strategy<Value = ClusterView> {
             zone: ZoneId::new(zone),
             health: if up { Health::Up } else { Health::Down },
             may_hold_data: !up || !drives.is_empty(),
+            given_up: false,
+            leaving: false,
             drives: (0..)
                 .zip(drives)
-                .map(|(index, (free, writable))| DriveView {
+                .map(|(index, (free, writable, leaving))| DriveView {
                     writable,
+                    leaving,
                     ..self::drive(u128::from(number) * 10 + index, free)
                 })
                 .collect(),
         });
-        ClusterView { nodes: nodes.collect() }
+        ClusterView { nodes: nodes.collect(), ..ClusterView::default() }
     })
 }
 
@@ -270,6 +338,9 @@ fn cold_fragments_wait_for_a_node_that_is_away_rather_than_share_one() {
     let (zone, drives, fragments) = (view.nodes[0].zone, 2, 2);
     let refused = place_cold(&view, cold(profile), &Holders::new(), 1);
     assert_eq!(refused, Err(NotNow::ZoneShort { zone, drives, fragments, full: false }));
+    // Not for ever.
+    view.nodes[0].given_up = true;
+    assert!(place_cold(&view, cold(profile), &Holders::new(), 1).unwrap().nodes_shared);
     // Where the cluster has no other node, its drives must do.
     let one: &[&[u32]] = &[&[50, 50]];
     assert!(
@@ -286,6 +357,11 @@ proptest! {
             prop_assert!(is_durable(&spread, spread.all(), AckRule::Zone));
             prop_assert_eq!(placed.holders.iter().collect::<BTreeSet<_>>().len(), placed.holders.len());
             prop_assert!(placed.deficit || nodes(&placed.holders) >= 3);
+            prop_assert_eq!(placed.leaving, placed.holders.iter().any(|holder| view.is_leaving(*holder)));
+            // Never one that is to be emptied where its zone has another.
+            let stays = |holder: &Holder| !super::pools(&view, &[])
+                .iter().any(|pool| Some(pool.zone) == view.zone_of(holder.node));
+            prop_assert!(placed.holders.iter().filter(|holder| view.is_leaving(**holder)).all(stays));
         }
     }
 
@@ -295,6 +371,7 @@ proptest! {
         if let Ok(placed) = place_cold(&view, cold(profile), &Holders::new(), seed) {
             let spread = Spread::of_holders(SlabId::from_bits(1), profile, &placed.holders, &view).unwrap();
             prop_assert!(survives(&spread, spread.all(), AckRule::Zone));
+            prop_assert!(!placed.holders.iter().any(|holder| view.is_leaving(*holder)));
             prop_assert_eq!(placed.holders.iter().collect::<BTreeSet<_>>().len(), placed.holders.len());
             prop_assert_eq!(placed.nodes_shared, nodes(&placed.holders) < placed.holders.len());
         }

@@ -13,17 +13,20 @@ fn cluster(nodes_per_zone: &[u64]) -> ClusterView {
                 extents_free: 100,
                 extent_len_bytes: 1 << 24,
                 writable: true,
+                leaving: false,
             };
             NodeView {
                 node: NodeId::new(number),
                 zone: ZoneId::new(zone),
                 health: Health::Up,
                 may_hold_data: true,
+                given_up: false,
+                leaving: false,
                 drives: vec![drive],
             }
         })
     });
-    ClusterView { nodes: nodes.collect() }
+    ClusterView { nodes: nodes.collect(), ..ClusterView::default() }
 }
 
 fn cold(nodes_per_zone: &[u64]) -> Option<(u8, u8)> {
@@ -60,6 +63,23 @@ fn a_witness_is_no_data_node_but_one_whose_drives_failed_is() {
     view.nodes[14].may_hold_data = false;
     assert_eq!(Shape::of(&view).zones(), [(ZoneId::new(1), 7), (ZoneId::new(2), 7)]);
     assert_eq!(cold_profile(&view), Some(Profile::new(6, 8).unwrap()));
+}
+
+#[test]
+fn nodes_that_leave_do_not_count_as_long_as_as_much_is_survived() {
+    let leave = |shape: &[u64], nodes: &[usize]| {
+        let mut view = cluster(shape);
+        nodes.iter().for_each(|node| view.nodes[*node].leaving = true);
+        cold_profile(&view).unwrap()
+    };
+    let profile = |data, parity| Profile::new(data, parity).unwrap();
+    assert_eq!(leave(&[4, 4, 4], &[]), profile(7, 5));
+    assert_eq!(leave(&[4, 4, 4], &[0]), profile(5, 4), "narrower, and a zone and a node more may go");
+    assert_eq!(leave(&[2, 2, 2], &[0]), profile(3, 3), "else a node more might not");
+    assert_eq!(leave(&[4, 4, 4], &[0, 1, 2, 3]), profile(7, 5), "a zone less is another matter");
+    let mut view = cluster(&[4, 4, 4]);
+    view.nodes[0].drives[0].leaving = true;
+    assert_eq!(cold_profile(&view), Some(profile(5, 4)), "a node all of whose drives leave");
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use crate::durable::Spread;
 use crate::limits::AVOIDED_NODES_MAX;
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use strongroom_format::wire::message::Append;
 use strongroom_types::{
-    Epoch, FragmentIndex, Holder, Locator, NodeId, RowSequence, SessionId, SlabId, SlabRecord,
+    DriveId, Epoch, FragmentIndex, Holder, Locator, NodeId, RowSequence, SessionId, SlabId, SlabRecord,
 };
 
 /// The shell's name for one needle that it waits for.
@@ -72,6 +73,11 @@ pub enum Event {
     },
     /// Roll the slab that has content; later needles go to the next.
     SealAll,
+    /// These drives are to be emptied, and there are others: slabs that have a copy on one of them are rolled.
+    DrivesLeave {
+        /// Them.
+        drives: Arc<BTreeSet<DriveId>>,
+    },
     /// This session is fenced: what is in its slabs cannot be committed any more, so they are rolled.
     SessionOver {
         /// The session.
@@ -168,6 +174,8 @@ pub enum RollReason {
     Fenced,
     /// The shell asked for it.
     Commanded,
+    /// A drive that has a copy of it is to be emptied.
+    DriveLeaves,
     /// Not even all its copies together would make a row durable; no row was sent.
     Unfit,
 }

@@ -51,10 +51,12 @@ pub(super) fn opened(count: u64, zones: &[u8]) -> (SlabRecord, Spread) {
         generation: Generation::FIRST,
         next_generation: Generation::FIRST.next(),
         profile,
+        made_under: places.iter().map(|_| Generation::FIRST).collect(),
         holders,
         writer: NodeId::new(1),
         session: SessionId::new(1),
         given_out: None,
+        writer_done: false,
     };
     (record, Spread::from_places(profile, &places).unwrap())
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use strongroom_format::wire::message::{Append, FragmentAddress};
 use strongroom_types::limits::ROWS_IN_FLIGHT_MAX;
 use strongroom_types::units::BLOCK_LEN_BYTES;
-use strongroom_types::{FragmentIndex, Instant, Locator, RowSequence, SlabId, SlabRecord, SlabState};
+use strongroom_types::{FragmentIndex, Holder, Instant, Locator, RowSequence, SlabId, SlabRecord, SlabState};
 
 /// A row that some holder has still to acknowledge.
 #[derive(Debug)]
@@ -122,15 +122,9 @@ impl Slab {
         assert!(len_bytes > 0 && len_bytes.is_multiple_of(BLOCK_LEN_BYTES), "rows are whole blocks");
         let committed_upto =
             if mutants.has(Mutant::LoseCommittedUpto) { RowSequence::FIRST } else { self.durable_upto };
-        for (index, holder) in (0..).zip(&self.record.holders) {
-            let fragment = FragmentIndex::new(index);
+        for (node, address) in FragmentAddress::all_of(&self.record) {
             let append = Append {
-                address: FragmentAddress {
-                    drive: holder.drive,
-                    slab: self.record.slab,
-                    fragment,
-                    generation: self.record.generation,
-                },
+                address,
                 profile: self.record.profile,
                 epoch: self.record.epoch,
                 sequence: self.next_sequence,
@@ -139,8 +133,8 @@ impl Slab {
             };
             actions.push(Action::Send {
                 slab: self.record.slab,
-                fragment,
-                holder: *holder,
+                fragment: address.fragment,
+                holder: Holder { node, drive: address.drive },
                 append,
                 payload: payload.clone(),
             });

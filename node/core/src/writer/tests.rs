@@ -327,6 +327,28 @@ fn a_full_slab_is_rolled_at_its_last_block() {
 }
 
 #[test]
+fn slabs_with_copies_on_drives_that_leave_are_rolled_and_others_not() {
+    let mut bench = Bench::opened(&[1, 2]);
+    bench.needle(10);
+    bench.ack(0, 0, 0);
+    bench.ack(0, 1, 0);
+    let drives = |slab: u64| {
+        let (record, _) = opened(slab, &[1, 2]);
+        std::sync::Arc::new([record.holders[1].drive].into())
+    };
+    let other = std::sync::Arc::new([strongroom_types::DriveId::new(0xffff)].into());
+    assert_eq!(bench.event(Event::DrivesLeave { drives: other }), []);
+    let actions = bench.event(Event::DrivesLeave { drives: drives(0) });
+    let mut rolled = rolls(&actions);
+    rolled.sort_unstable_by_key(|(slab, _)| *slab);
+    // Whether the spare has a copy there too, the drives of the model say.
+    let shared = opened(1, &[1, 2]).0.holders[1].drive == opened(0, &[1, 2]).0.holders[1].drive;
+    let expected: Vec<_> = (0..=u64::from(shared)).map(|slab| (id(slab), RollReason::DriveLeaves)).collect();
+    assert_eq!(rolled, expected);
+    assert!(avoided(&actions).is_some(), "another is asked for, and no node is avoided for it");
+}
+
+#[test]
 fn age_and_command_roll_slabs_with_content_only() {
     let mut bench = Bench::opened(&[1, 2]);
     assert_eq!(bench.wait(config().slab_age_max * 2), []);

@@ -3,15 +3,16 @@
 //! Without that a slab that was sealed while a node was away would live on the copies of the others, and with these gone be taken for lost,
 //! though the one that came back has all of it.
 
-use super::seal::{self, Length, ask, holders};
+use super::seal::{self, Length, ask};
 use super::{CaretakerParts, META_PATIENCE};
 use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use strongroom_core::FragmentSet;
 use strongroom_core::sealer;
+use strongroom_format::wire::message::FragmentAddress;
 use strongroom_meta::group::{GroupCommand, GroupReply};
-use strongroom_types::{Deadline, FragmentIndex, Health, Holder, Instant, SlabId, SlabRecord};
+use strongroom_types::{Deadline, Health, Instant, NodeId, SlabId, SlabRecord};
 
 /// Between two questions to the missing holders of one slab.
 const RECOUNT_EVERY: Duration = Duration::from_secs(5);
@@ -43,16 +44,16 @@ pub(super) async fn recount(parts: &CaretakerParts, record: SlabRecord) {
     let Some(sealed) = record.sealed().filter(|_| record.profile.is_copies()) else { return };
     let missing = FragmentSet::from_mask(sealed.missing);
     let view = parts.monitor.view();
-    let answers = |holder| view.node(holder).is_some_and(|node| node.health == Health::Up);
-    let asked: Vec<(FragmentIndex, Holder)> = holders(&record)
-        .filter(|(fragment, holder)| missing.contains(*fragment) && answers(holder.node))
+    let answers = |node| view.node(node).is_some_and(|node| node.health == Health::Up);
+    let asked: Vec<(NodeId, FragmentAddress)> = FragmentAddress::all_of(&record)
+        .filter(|(node, address)| missing.contains(address.fragment) && answers(*node))
         .collect();
-    let said = join_all(asked.iter().map(|(fragment, holder)| ask(parts, &record, *fragment, *holder))).await;
+    let said = join_all(asked.iter().map(|(node, address)| ask(parts, &record, *node, *address))).await;
     let whole = asked
         .iter()
         .zip(&said)
         .filter(|(_, said)| said.as_ref().is_ok_and(|report| sealer::is_whole(sealed, record.epoch, report)));
-    let whole: FragmentSet = whole.map(|((fragment, _), _)| *fragment).collect();
+    let whole: FragmentSet = whole.map(|((_, address), _)| address.fragment).collect();
     if whole.is_empty() {
         return;
     }

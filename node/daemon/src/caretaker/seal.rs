@@ -6,6 +6,7 @@
 use super::waits::Waits;
 use super::{CaretakerParts, META_PATIENCE};
 use crate::cluster::CallError;
+use crate::events::Event;
 use crate::limits::SESSIONS_FENCED_MAX;
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
@@ -20,7 +21,7 @@ use strongroom_format::wire::message::{
 use strongroom_meta::MetaError;
 use strongroom_meta::group::{GroupAnswer, GroupCommand, GroupQuery, GroupReply};
 use strongroom_types::{
-    ClusterView, Deadline, Epoch, FragmentIndex, GroupId, Health, Holder, Instant, SessionId, SlabId,
+    ClusterView, Deadline, Epoch, FragmentIndex, GroupId, Health, Instant, NodeId, SessionId, SlabId,
     SlabRecord,
 };
 
@@ -87,7 +88,8 @@ impl Seals {
                 return;
             }
         };
-        let asked = holders(&record).map(|(fragment, holder)| ask(parts, &record, fragment, holder));
+        let asked =
+            FragmentAddress::all_of(&record).map(|(node, address)| ask(parts, &record, node, address));
         let said = join_all(asked).await;
         let answers: Vec<Answer> = said.iter().map(answer).collect();
         let epoch = record.epoch;
@@ -225,8 +227,9 @@ struct Waiting {
 }
 
 fn answering(view: &ClusterView, record: &SlabRecord) -> FragmentSet {
-    let is_up = |holder: &Holder| view.node(holder.node).is_some_and(|node| node.health == Health::Up);
-    holders(record).filter(|(_, holder)| is_up(holder)).map(|(fragment, _)| fragment).collect()
+    let is_up = |node: NodeId| view.node(node).is_some_and(|node| node.health == Health::Up);
+    let answering = FragmentAddress::all_of(record).filter(|(node, _)| is_up(*node));
+    answering.map(|(_, address)| address.fragment).collect()
 }
 
 /// What holders answered, by fragment.
@@ -262,30 +265,21 @@ fn deadline(parts: &CaretakerParts) -> Deadline {
     Deadline::after(parts.env.clock.now(), META_PATIENCE)
 }
 
-pub(super) fn holders(record: &SlabRecord) -> impl Iterator<Item = (FragmentIndex, Holder)> {
-    (0u8..).map(FragmentIndex::new).zip(record.holders.iter().copied())
-}
-
-fn address(record: &SlabRecord, fragment: FragmentIndex, holder: Holder) -> FragmentAddress {
-    FragmentAddress { drive: holder.drive, slab: record.slab, fragment, generation: record.generation }
-}
-
 /// Fences one holder, which says what it has.
 pub(super) async fn ask(
     parts: &CaretakerParts,
     record: &SlabRecord,
-    fragment: FragmentIndex,
-    holder: Holder,
+    node: NodeId,
+    address: FragmentAddress,
 ) -> Said {
-    let address = address(record, fragment, holder);
     let request = Request::Seal(Seal { address, profile: record.profile, epoch: record.epoch });
-    let said = match parts.peers.ask(holder.node, &request, Bytes::new(), SEAL_PATIENCE).await {
+    let said = match parts.peers.ask(node, &request, Bytes::new(), SEAL_PATIENCE).await {
         Ok((Response::Sealed(report), _)) => Ok(report),
-        Ok(_) => Err(CallError::Misfit { from: holder.node }),
+        Ok(_) => Err(CallError::Misfit { from: node }),
         Err(error) => Err(error),
     };
     if let Err(error) = &said {
-        tracing::debug!(slab = %record.slab, node = %holder.node, %error, "holder gives no word on a fenced slab");
+        tracing::debug!(slab = %record.slab, %node, %error, "holder gives no word on a fenced slab");
     }
     said
 }
@@ -307,6 +301,8 @@ async fn commit(parts: &CaretakerParts, record: &SlabRecord, decided: Decided) {
         Err(error) => return tracing::debug!(slab = %record.slab, %error, "seal not committed yet"),
     }
     tracing::info!(slab = %record.slab, rows = length.rows, "slab sealed");
+    parts.events.tell(Event::SlabSealed { slab: record.slab, rows: length.rows });
+    parts.jobs.seal.advance(1);
     tell(parts, record, length, settle).await;
 }
 
@@ -320,13 +316,14 @@ pub(super) struct Length {
 /// Tells holders of every row where the slab ends.
 pub(super) async fn tell(parts: &CaretakerParts, record: &SlabRecord, length: Length, whole: FragmentSet) {
     let Length { rows, root_crc32c } = length;
-    let tell = holders(record).filter(|(fragment, _)| whole.contains(*fragment)).map(|(fragment, holder)| {
-        let settle = Settle { address: address(record, fragment, holder), epoch: record.epoch, rows, root_crc32c };
+    let whole = FragmentAddress::all_of(record).filter(|(_, address)| whole.contains(address.fragment));
+    let tell = whole.map(|(node, address)| {
+        let settle = Settle { address, epoch: record.epoch, rows, root_crc32c };
         async move {
             // A holder that misses this keeps rows beyond the length; nothing points to them.
-            let told = parts.peers.order(holder.node, &Request::Settle(settle), Bytes::new(), SETTLE_PATIENCE).await;
+            let told = parts.peers.order(node, &Request::Settle(settle), Bytes::new(), SETTLE_PATIENCE).await;
             if let Err(error) = told {
-                tracing::debug!(slab = %record.slab, node = %holder.node, %error, "holder was not told the length");
+                tracing::debug!(slab = %record.slab, %node, %error, "holder was not told the length");
             }
         }
     });

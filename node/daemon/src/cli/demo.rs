@@ -4,7 +4,7 @@ use super::dev::{EXTENT_LEN_BYTES, GROUPS, ZONES, starting_bar};
 use super::{client_runtime, human_bytes};
 use crate::demo::clients::Progress;
 use crate::demo::objects::Origin;
-use crate::demo::{Demo, Report, Show};
+use crate::demo::{Count, Demo, Report, Show};
 use crate::dev::Cluster;
 use crate::dev::layout::Shape;
 use anyhow::{Context, bail};
@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_env::real::OsRng;
 
-/// Bring up a cluster, store mail in it, kill a zone twice, and compare every byte each time.
+/// Bring up a cluster, store mail in it, kill a zone twice, wipe a node's drives, corrupt another's, and compare every byte each time.
 ///
-/// Exit code 0 only if every byte of every message was equal at every comparison.
+/// Exit code 0 only if every byte of every message was equal at every comparison, and the scrub found every corrupted block.
 #[derive(Args)]
 pub struct DemoCommand {
     /// A folder of messages, a Maildir or an mbox; without it, mail is made up
@@ -157,6 +157,11 @@ fn table(report: &Report) {
         };
         let bytes = human_bytes(step.bytes);
         println!("{:55} {:>9} {bytes:>11} {:>9.2} {rate:>12}", step.what, step.messages, step.seconds);
+        let counts: Vec<String> =
+            step.counts.iter().map(|Count { what, count }| format!("{count} {what}")).collect();
+        if !counts.is_empty() {
+            println!("    {}", counts.join(", "));
+        }
     }
     println!("\n{} messages, {} stored", report.messages, human_bytes(report.bytes));
     println!(

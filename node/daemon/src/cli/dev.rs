@@ -1,7 +1,8 @@
 //! `strongroom dev`.
 
 use super::client_runtime;
-use crate::dev::layout::Shape;
+use crate::dev::layout::{Plan, Shape};
+use crate::dev::processes::Processes;
 use crate::dev::{Cluster, Step};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -26,6 +27,10 @@ pub struct Dev {
     /// Nodes in each of the three zones, for a new cluster
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     nodes_per_zone: u8,
+    /// Instead: add a node with a blank drive in this zone (1 to 3) to the cluster in the folder, which runs, and run it until Ctrl-C. The others are told
+    /// nothing
+    #[arg(long, value_name = "ZONE", value_parser = clap::value_parser!(u8).range(1..=i64::from(ZONES)))]
+    add_node: Option<u8>,
     /// Print one line of JSON once it is up
     #[arg(long)]
     json: bool,
@@ -59,12 +64,54 @@ pub(super) fn starting_bar(nodes: u64, quiet: bool) -> (ProgressBar, impl FnMut(
         shown.set_message(match step {
             Step::Formatted(node) => format!("drive of node {node} is there"),
             Step::Ready(node) => format!("node {node} serves"),
+            Step::Dismissed(node) => format!("node {node} was dismissed"),
         });
     };
     (bar, told)
 }
 
+/// Adds a node to a cluster that runs, and runs it.
+async fn join(command: &Dev, zone: u8) -> anyhow::Result<()> {
+    let plan = Plan::open(&command.dir)?;
+    let mut processes = Processes::new(std::env::current_exe()?, &command.dir, plan);
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let node = processes.add_node(zone, &OsRng)?;
+    processes.wait_ready(node.id).await?;
+    let folder = processes.node_dir(node.id);
+    if command.json {
+        let told = serde_json::json!({
+            "node": node.id,
+            "zone": node.zone,
+            "pid": processes.pid(node.id),
+            "dir": folder,
+            "control": folder.join("control.sock"),
+            "endpoint": format!("http://{}", node.s3),
+        });
+        println!("{told}");
+        std::io::stdout().flush()?;
+    } else {
+        println!(
+            "node {} has joined in zone {}: S3 at http://{}, folder {}",
+            node.id,
+            node.zone,
+            node.s3,
+            folder.display()
+        );
+        println!("Ctrl-C stops it; the next `strongroom dev` starts it with the others.");
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    processes.stop_all().await;
+    Ok(())
+}
+
 async fn stay(command: Dev) -> anyhow::Result<()> {
+    if let Some(zone) = command.add_node {
+        return join(&command, zone).await;
+    }
     let shape = Shape {
         zones: ZONES,
         nodes_per_zone: command.nodes_per_zone,

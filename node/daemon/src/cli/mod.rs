@@ -1,11 +1,22 @@
 //! The command line: one program for operators, nodes and those who try it out.
 
+mod target;
+mod follow;
+mod report;
 mod bucket;
+mod status;
+mod cluster;
+mod compact;
 mod demo;
+mod dismiss;
+mod drain;
 mod dev;
 mod drive;
+mod events;
+mod jobs;
 mod node;
-mod status;
+mod repair;
+mod scrub;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -34,6 +45,22 @@ enum Command {
     Drive(drive::DriveCommand),
     /// Show what a node is, has and sees
     Status(status::StatusCommand),
+    /// Show the whole cluster, and what its slabs survive
+    Cluster(cluster::ClusterCommand),
+    /// List, pause, resume, pace, cancel and follow the jobs of a node
+    Jobs(jobs::JobsCommand),
+    /// Tell what happened at a node
+    Events(events::EventsCommand),
+    /// Have everything made again that is lost
+    Repair(repair::RepairCommand),
+    /// Show how far drives are verified, or verify them now
+    Scrub(scrub::ScrubCommand),
+    /// Have the space of deleted objects come back now
+    Compact(compact::CompactCommand),
+    /// Empty a node or a drive, or show what is being emptied
+    Drain(drain::DrainCommand),
+    /// Dismiss a node for good, once it is empty or dead
+    Dismiss(dismiss::DismissCommand),
     /// Make a bucket
     #[command(subcommand)]
     Bucket(bucket::BucketCommand),
@@ -47,6 +74,14 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Node(command) => node::run(&command),
         Command::Drive(command) => drive::run(command),
         Command::Status(command) => status::run(&command),
+        Command::Cluster(command) => cluster::run(&command),
+        Command::Jobs(command) => jobs::run(&command),
+        Command::Events(command) => events::run(&command),
+        Command::Repair(command) => repair::run(&command),
+        Command::Scrub(command) => scrub::run(&command),
+        Command::Compact(command) => compact::run(&command),
+        Command::Drain(command) => drain::run(&command),
+        Command::Dismiss(command) => dismiss::run(&command),
         Command::Bucket(command) => bucket::run(&command),
     };
     match result {

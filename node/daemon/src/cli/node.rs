@@ -15,7 +15,8 @@ const FILTER: &str = "info,openraft=warn,openraft::core::raft_core=off,openraft:
 /// Run one node until SIGTERM or SIGINT. Logs go to standard error; the variable STRONGROOM_LOG sets their level (`info`, `debug`,
 /// `strongroom=debug,openraft=warn`).
 ///
-/// Ends with exit code 74 where the device of its state directory failed or is full, and with 1 on any other error.
+/// Ends with exit code 74 where the device of its state directory failed or is full, with 78 where its cluster refuses it for good, and with 1 on any
+/// other error.
 #[derive(Args)]
 pub struct NodeCommand {
     /// The node's configuration

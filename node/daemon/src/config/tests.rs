@@ -39,6 +39,7 @@ fn example_is_accepted_and_paths_are_relative_to_the_file() {
     assert_eq!(config.members.len(), 3);
     assert_eq!(config.own().zone, ZoneId::new(1));
     assert_eq!(config.slab, SlabPolicy::default());
+    assert_eq!(config.background, BackgroundPolicy::default());
 }
 
 #[test]
@@ -97,4 +98,48 @@ fn slab_length_bounds_in_pairs() {
     assert!(with(u64::from(SLAB_LEN_BYTES_MAX + BLOCK_LEN_BYTES)).is_err());
     assert!(with(u64::from(SLAB_LEN_BYTES_MIN + BLOCK_LEN_BYTES)).is_ok());
     assert!(with(u64::from(SLAB_LEN_BYTES_MIN) + 1).is_err());
+}
+
+#[test]
+fn background_is_taken_within_its_bounds_and_refused_beyond() {
+    let with = |section: &str| {
+        let text = example().replacen("[credentials]", &format!("[background]\n{section}\n[credentials]"), 1);
+        Config::parse(Path::new("/n/node.toml"), &text)
+    };
+    let config = with("scrub_period_ms = 1000\nyield_to_foreground = false\nrepair_bytes_per_s = 1\nrepair_far_bytes_per_s = 7\nparity_period_ms = 2000").unwrap();
+    let (bytes_per_second, far_bytes_per_second) = (NonZeroU64::new(1), NonZeroU64::new(7));
+    let repair = Budget { bytes_per_second, operations_per_second: None, far_bytes_per_second };
+    let expected = BackgroundPolicy {
+        scrub_period: Duration::from_secs(1),
+        parity_period: Duration::from_secs(2),
+        yields: false,
+        repair,
+    };
+    assert_eq!(config.background, expected);
+    for (section, part) in [
+        ("scrub_period_ms = 999", "background.scrub_period_ms: found 999"),
+        ("yield_to_foreground = 1", "boolean"),
+        ("repair_operations_per_s = 0", "background.repair_operations_per_s: found 0"),
+        ("scrub_perod_ms = 1000", "expected"),
+    ] {
+        let error = with(section).expect_err("refused").to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn who_joins_names_itself_and_one_other_and_who_founds_three_zones() {
+    let alone = example().split("\n[[member]]\nid = 2").next().unwrap().to_owned();
+    let parse = |text: &str| Config::parse(Path::new("/n/node.toml"), text);
+    let joins = |text: &str| text.replace("id = 1\nstate_dir", "id = 1\njoins = true\nstate_dir");
+    assert!(!parse(&example()).unwrap().joins);
+    assert!(parse(&joins(&example())).unwrap().joins);
+    let two = format!("{alone}\n[[member]]\nid = 2\nzone = 1\naddress = \"127.0.0.1:7102\"\n");
+    assert_eq!(parse(&joins(&two)).unwrap().members.len(), 2);
+    for (text, expected) in
+        [(two, "3 to 256 nodes in 3 to 8 zones"), (joins(&alone), "2 to 256 nodes in 1 to 8 zones")]
+    {
+        let refused = parse(&text).expect_err("refused").to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
 }

@@ -1,13 +1,20 @@
-//! The control socket: HTTP/1.1 with JSON on a Unix socket, for operators, jobs and `strongroom status`.
+//! The control socket: HTTP/1.1 with JSON on a Unix socket, for operators, their tools and `strongroom`'s own commands.
 //!
-//! ```text
-//! GET  /v1/status         what this node is, has and sees        -> 200 NodeStatus
-//! GET  /v1/ready          for a load balancer                    -> 200, or 503 with the reasons
-//! POST /v1/buckets/NAME?class=mail|config                        -> 201
-//! POST /v1/jobs/seal      seal the slabs that this node writes   -> 202
-//! POST /v1/jobs/convert   convert sealed slabs of the groups that this node leads, whatever their age -> 202
-//! ```
-//! Everything else is answered by a problem body (RFC 9457). The socket has mode 0600.
+//! What there is, [`routes`] lists, and the node describes itself at `GET /v1/openapi.json`. Everything that is refused is answered by a problem body
+//! (RFC 9457) and changes nothing. The socket has mode 0600 and takes its own user and root. Metrics and health are served over TCP as well, where
+//! `node.metrics_listen` says so; nothing there changes anything. This is the shell of a real process: it is not simulated, and reads the machine's clock
+//! for its own timeouts.
 
+pub mod problem;
+mod input;
+pub mod jobs;
+pub mod drains;
+pub mod nodes;
+mod status;
+mod events;
+mod metrics;
+mod routes;
 pub mod client;
 pub mod server;
+
+pub use events::EventView;

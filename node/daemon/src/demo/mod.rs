@@ -1,12 +1,14 @@
-//! `strongroom demo`: real mail through the real path, with a zone killed on the way, and every byte compared.
+//! `strongroom demo`: real mail through the real path, with a zone killed on the way, a drive wiped and another corrupted, and every byte compared.
 
 pub mod objects;
+pub mod harm;
 pub mod watch;
 pub mod clients;
 
 use self::clients::{Clients, Progress};
 use self::objects::{Mails, Stored};
 use crate::dev::Cluster;
+use crate::jobs::{Kind, Report as JobReport};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -47,6 +49,18 @@ pub struct StepReport {
     pub bytes: u64,
     /// In how long.
     pub seconds: f64,
+    /// What was found or made, in numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<Count>,
+}
+
+/// Something counted.
+#[derive(Debug, Serialize)]
+pub struct Count {
+    /// What.
+    pub what: &'static str,
+    /// How many.
+    pub count: u64,
 }
 
 /// Why a demo could not go on.
@@ -85,6 +99,14 @@ pub enum DemoError {
 const ZONE_KILLED_HOT: u8 = 3;
 /// The zone that is killed once everything is erasure-coded.
 const ZONE_KILLED_COLD: u8 = 2;
+/// The zone of the node whose drives are wiped, and that of the one whose drive is corrupted.
+const ZONE_WIPED: u8 = 3;
+const ZONE_CORRUPTED: u8 = 1;
+
+/// Blocks that are made something else.
+const BLOCKS_HARMED: usize = 1000;
+/// They are drawn with this.
+const HARM_SEED: u64 = 1;
 
 /// A demo under way.
 pub struct Demo<'a, S: Show> {
@@ -92,6 +114,8 @@ pub struct Demo<'a, S: Show> {
     clients: Clients,
     show: &'a mut S,
     stored: Vec<Stored>,
+    /// Blocks that were made something else.
+    harmed: u64,
     report: Report,
 }
 
@@ -112,7 +136,7 @@ impl<'a, S: Show> Demo<'a, S> {
             cold_bytes_per_byte: 0.0,
             differences: Vec::new(),
         };
-        Ok(Self { cluster, clients, show, stored: Vec::new(), report })
+        Ok(Self { cluster, clients, show, stored: Vec::new(), harmed: 0, report })
     }
 
     /// All of it, in order. `first` is stored while all is well, `second` while a zone is gone.
@@ -139,6 +163,17 @@ impl<'a, S: Show> Demo<'a, S> {
         self.compare("read back, zone just returned").await;
         self.make_cold("sealed and erasure-coded again, over all zones").await?;
         self.compare("read back, everything erasure-coded over all zones").await;
+
+        let [wiped, corrupted] =
+            [self.cluster.nodes_of(ZONE_WIPED)[0], self.cluster.nodes_of(ZONE_CORRUPTED)[0]];
+        self.wipe(wiped).await?;
+        self.compare("read back, a node's drives wiped").await;
+        self.repair(wiped, "repaired: nothing is below its full margin any more").await?;
+        // The scrub comes first: what a reader or the usual tour comes upon is repaired, and would not be there to be found.
+        self.corrupt(corrupted).await?;
+        self.scrub(corrupted).await?;
+        self.repair(corrupted, "repaired: nothing is below its full margin").await?;
+        self.compare("read back, everything whole again").await;
         Ok((self.report, self.cluster))
     }
 
@@ -171,7 +206,79 @@ impl<'a, S: Show> Demo<'a, S> {
             messages: stored.len() as u64,
             bytes: stored.iter().map(|stored| stored.len_bytes).sum(),
             seconds: took.as_secs_f64(),
+            counts: Vec::new(),
         });
+    }
+
+    fn counted(&mut self, what: &str, took: Duration, counts: &[(&'static str, u64)]) {
+        self.step(what, &[], took);
+        if let Some(step) = self.report.steps.last_mut() {
+            step.counts = counts.iter().map(|(what, count)| Count { what, count: *count }).collect();
+        }
+    }
+
+    /// As the stop of an instance does it.
+    async fn wipe(&mut self, node: u64) -> Result<(), DemoError> {
+        let what = format!("node {node} stopped, its drives wiped, started again");
+        let progress = self.show.begin(&what, None);
+        let begun = Instant::now();
+        harm::wipe(&mut self.cluster, node).await?;
+        progress.end();
+        self.counted(&what, begun.elapsed(), &[]);
+        Ok(())
+    }
+
+    async fn corrupt(&mut self, node: u64) -> Result<(), DemoError> {
+        let what = format!("blocks of node {node}'s drive made something else");
+        let (path, begun) = (self.cluster.processes.drive_path(node), Instant::now());
+        let done = tokio::task::spawn_blocking(move || harm::corrupt(&path, HARM_SEED, BLOCKS_HARMED)).await;
+        let request = |reason: String| DemoError::Request { what: what.clone(), reason };
+        let harmed =
+            done.map_err(|error| request(error.to_string()))?.map_err(|error| request(error.to_string()))?;
+        let counts =
+            [("flipped", harmed.flipped), ("torn", harmed.torn), ("misdirected", harmed.misdirected)];
+        self.counted(&what, begun.elapsed(), &counts);
+        self.harmed = harmed.blocks();
+        Ok(())
+    }
+
+    /// Has a node's drives read from end to end; what it does not find of the harm that was done is a difference.
+    async fn scrub(&mut self, node: u64) -> Result<(), DemoError> {
+        let what = format!("scrubbed: every byte of node {node} read and compared");
+        let progress = self.show.begin(&what, None);
+        let begun = Instant::now();
+        let report = watch::run(&self.cluster, node, Kind::Scrub).await?;
+        progress.end();
+        let Some(JobReport::Scrub(report)) = report else {
+            return Err(DemoError::Request { what, reason: String::from("it gave no report") });
+        };
+        let counts =
+            [("corrupt blocks found", report.blocks_corrupt), ("damaged fragments", report.fragments_bad)];
+        self.counted(&what, begun.elapsed(), &counts);
+        if report.blocks_corrupt != self.harmed {
+            let (found, made) = (report.blocks_corrupt, self.harmed);
+            self.report.differences.push(format!("{what}: {found} corrupt blocks found, {made} were made"));
+        }
+        Ok(())
+    }
+
+    /// Has what is lost made again, and waits until nothing is below its full margin.
+    async fn repair(&mut self, node: u64, what: &str) -> Result<(), DemoError> {
+        let progress = self.show.begin(what, None);
+        let begun = Instant::now();
+        let report = watch::run(&self.cluster, node, Kind::Repair).await?;
+        progress.end();
+        let Some(JobReport::Repair(report)) = report else {
+            return Err(DemoError::Request { what: what.into(), reason: String::from("it gave no report") });
+        };
+        let counts = [
+            ("slabs looked at", report.slabs),
+            ("below full margin before", report.slabs_below_first),
+            ("and after", report.slabs_below_last),
+            ("fragments made again", report.fragments_made_again),
+        ];
+        self.counted(what, begun.elapsed(), &counts);
+        Ok(())
     }
 
     fn kill(&mut self, zone: u8) {

@@ -1,7 +1,7 @@
 //! The folder of a `dev` cluster: what is in it, and how it is made.
 //!
 //! ```text
-//! DIR/cluster.json          ids, ports, keys: written once, read by every later start
+//! DIR/cluster.json          ids, ports, keys: read by every later start, and rewritten only when a node is added
 //! DIR/node-N/node.toml      as a node anywhere would have it
 //! DIR/node-N/drive-0.img    its drive
 //! DIR/node-N/state/         Raft log and state machine
@@ -10,9 +10,11 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use strongroom_env::Rng;
 
 /// How a new cluster is to be.
@@ -68,6 +70,9 @@ pub struct PlannedNode {
     pub peers: SocketAddr,
     /// Where S3 clients reach it.
     pub s3: SocketAddr,
+    /// It was added later: it joins, and found nothing.
+    #[serde(default)]
+    pub joins: bool,
 }
 
 /// Why a folder could not be made or read.
@@ -117,13 +122,9 @@ impl Plan {
     /// # Errors
     /// See [`LayoutError`]. An existing cluster is never changed.
     pub fn open_or_create(dir: &Path, shape: &Shape, rng: &dyn Rng) -> Result<Self, LayoutError> {
-        let path = dir.join("cluster.json");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                return serde_json::from_str(&text).map_err(|source| LayoutError::Damaged { path, source });
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(LayoutError::Io { path, source }),
+        match Self::open(dir) {
+            Err(LayoutError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            found => return found,
         }
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -135,17 +136,57 @@ impl Plan {
         }
         let plan = Self::draw(shape, rng)?;
         for node in &plan.nodes {
-            let folder = plan.node_dir(dir, node.id);
-            std::fs::create_dir_all(folder.join("state")).map_err(io(&folder))?;
-            let config = folder.join("node.toml");
-            std::fs::write(&config, plan.node_toml(node)).map_err(io(&config))?;
+            plan.furnish(dir, node)?;
         }
-        // Last, and by rename: a folder without it was not finished.
-        let text = serde_json::to_string_pretty(&plan).expect("a plan is plain data");
-        let partial = dir.join("cluster.json.partial");
-        std::fs::write(&partial, text).map_err(io(&partial))?;
-        std::fs::rename(&partial, &path).map_err(io(&path))?;
+        plan.write(dir)?;
         Ok(plan)
+    }
+
+    /// Opens the cluster in `dir`.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn open(dir: &Path) -> Result<Self, LayoutError> {
+        let path = dir.join("cluster.json");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map_err(|source| LayoutError::Damaged { path, source }),
+            Err(source) => Err(LayoutError::Io { path, source }),
+        }
+    }
+
+    /// Makes the folder of one more node, which joins the others whether they run or not: they are told nothing. Its ports are picked.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn add_node(&mut self, dir: &Path, zone: u8, rng: &dyn Rng) -> Result<PlannedNode, LayoutError> {
+        let id = self.nodes.iter().map(|node| node.id).max().unwrap_or(0) + 1;
+        let mut ports = Ports::new(0, id, rng)?;
+        let node = PlannedNode { id, zone, s3: ports.next(0)?, peers: ports.next(0)?, joins: true };
+        self.nodes.push(node.clone());
+        self.furnish(dir, &node)?;
+        self.write(dir)?;
+        Ok(node)
+    }
+
+    fn furnish(&self, dir: &Path, node: &PlannedNode) -> Result<(), LayoutError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LayoutError::Io { path, source }
+        };
+        let folder = self.node_dir(dir, node.id);
+        std::fs::create_dir_all(folder.join("state")).map_err(io(&folder))?;
+        let config = folder.join("node.toml");
+        std::fs::write(&config, self.node_toml(node)).map_err(io(&config))
+    }
+
+    /// Last, and by rename: a folder without it was not finished.
+    fn write(&self, dir: &Path) -> Result<(), LayoutError> {
+        let path = dir.join("cluster.json");
+        let io = |source| LayoutError::Io { path: path.clone(), source };
+        let text = serde_json::to_string_pretty(self).expect("a plan is plain data");
+        let partial = dir.join("cluster.json.partial");
+        std::fs::write(&partial, text).map_err(io)?;
+        std::fs::rename(&partial, &path).map_err(io)
     }
 
     fn draw(shape: &Shape, rng: &dyn Rng) -> Result<Self, LayoutError> {
@@ -162,6 +203,7 @@ impl Plan {
                 zone,
                 s3: ports.next(offset)?,
                 peers: ports.next(PEER_PORT_OFFSET + offset)?,
+                joins: false,
             });
         }
         Ok(Self {
@@ -185,10 +227,17 @@ impl Plan {
     fn node_toml(&self, node: &PlannedNode) -> String {
         let mut text = format!(
             "[cluster]\nid = \"{}\"\ngroups = {}\n\n\
-             [node]\nid = {}\nstate_dir = \"state\"\ndrives = [\"drive-0.img\"]\ns3_listen = \"{}\"\n\
+             [node]\nid = {}\n{}state_dir = \"state\"\ndrives = [\"drive-0.img\"]\ns3_listen = \"{}\"\n\
              control_socket = \"control.sock\"\n\n\
              [credentials]\naccess_key = \"{}\"\nsecret_key = \"{}\"\n\n[slab]\n{}\n",
-            self.cluster, self.groups, node.id, node.s3, self.access_key, self.secret_key, self.slab_section
+            self.cluster,
+            self.groups,
+            node.id,
+            if node.joins { "joins = true\n" } else { "" },
+            node.s3,
+            self.access_key,
+            self.secret_key,
+            self.slab_section
         );
         for member in &self.nodes {
             write!(
@@ -207,6 +256,9 @@ impl Plan {
 const PICKED_PORTS: std::ops::Range<u16> = 12_000..32_000;
 /// Ports that are tried before it is given up.
 const PICKS_MAX: u32 = 1_000;
+
+/// Ports that this process has picked: that one is free now may only mean that its node is down. At most as many as there are to pick from.
+static PICKED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// Hands out ports, each checked to be free now.
 struct Ports<'a> {
@@ -232,8 +284,12 @@ impl<'a> Ports<'a> {
         loop {
             let drawn = self.rng.u64() % PICKED_PORTS.len() as u64;
             let port = PICKED_PORTS.start + u16::try_from(drawn).expect("below the count of ports");
-            let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
             tries += 1;
+            let is_new = PICKED.lock().expect("no code panics while it holds this lock").insert(port);
+            if !is_new && tries < PICKS_MAX {
+                continue;
+            }
+            let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
             if bound.is_ok() || tries == PICKS_MAX {
                 return (port, bound);
             }

@@ -40,6 +40,8 @@ pub enum Step {
     Formatted(u64),
     /// A node serves.
     Ready(u64),
+    /// A node was dismissed, and does not run.
+    Dismissed(u64),
 }
 
 /// How long an address that is in use is tried again. A process that is just being started holds what its parent listens on for a moment, so a
@@ -92,11 +94,24 @@ impl Cluster {
         for node in &plan.nodes {
             processes.start(node.id)?;
         }
+        let (mut serving, mut refused) = (Vec::new(), Vec::new());
         for node in &plan.nodes {
-            processes.wait_ready(node.id).await?;
-            told(Step::Ready(node.id));
+            match processes.wait_ready(node.id).await {
+                Ok(_) => {
+                    serving.push(node);
+                    told(Step::Ready(node.id));
+                }
+                Err(error) if processes.is_refused(node.id) => refused.push((node.id, error)),
+                Err(error) => return Err(error.into()),
+            }
         }
-        let nodes = plan.nodes.iter().map(|node| node.s3).collect();
+        for (id, error) in refused {
+            if !is_dismissed(&processes, serving.first().map(|node| node.id), id).await {
+                return Err(error.into());
+            }
+            told(Step::Dismissed(id));
+        }
+        let nodes = serving.iter().map(|node| node.s3).collect();
         Ok(Self { processes, front: tokio::spawn(front::run(listener, nodes)) })
     }
 
@@ -118,4 +133,11 @@ impl Cluster {
         let _ = (&mut self.front).await;
         self.processes.stop_all().await;
     }
+}
+
+/// Whether a node that its cluster refuses is so because it was dismissed, as one that serves sees it: other refusals are the configuration's fault.
+async fn is_dismissed(processes: &Processes, asked: Option<u64>, id: u64) -> bool {
+    let Some(asked) = asked else { return false };
+    let Ok(cluster) = processes.control(asked).cluster().await else { return false };
+    cluster.zones.iter().flat_map(|zone| &zone.nodes).all(|node| node.node != id)
 }

@@ -1,12 +1,15 @@
 //! The nodes of a `dev` cluster as real processes: started, watched, killed.
 
+use super::DevError;
 use super::layout::{Plan, PlannedNode};
 use crate::control::client::{ControlClient, ControlError};
+use crate::process::EXIT_REFUSED;
 use crate::status::NodeStatus;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use strongroom_env::Rng;
 
 /// Why a node could not be brought up.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +83,17 @@ impl Processes {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Adds a node with a blank drive to the cluster, and starts it. Nobody else is told.
+    ///
+    /// # Errors
+    /// Its folder cannot be made, its drive not formatted, or the program not started.
+    pub fn add_node(&mut self, zone: u8, rng: &dyn Rng) -> Result<PlannedNode, DevError> {
+        let node = self.plan.add_node(&self.dir, zone, rng)?;
+        self.format_if_new(&node)?;
+        self.start(node.id)?;
+        Ok(node)
     }
 
     /// The folder of a node.
@@ -162,6 +176,13 @@ impl Processes {
             .iter_mut()
             .find(|(node, _)| *node == id)
             .is_some_and(|(_, child)| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Whether the process of this node has ended since its cluster does not take it.
+    pub fn is_refused(&mut self, id: u64) -> bool {
+        let child = self.running.iter_mut().find(|(node, _)| *node == id);
+        let ended = child.and_then(|(_, child)| child.try_wait().ok().flatten());
+        ended.is_some_and(|status| status.code() == Some(EXIT_REFUSED.into()))
     }
 
     /// SIGKILL: the process gets no chance to do anything.

@@ -1,6 +1,7 @@
 //! Rows: what one append writes, and what it changes once that is durable.
 
-use super::fragment::{Body, Fragment, Rows};
+use super::extent_list::ExtentList;
+use super::fragment::{Body, Fragment};
 use super::state::{Need, State, check_fragment, key_of};
 use super::{Shared, media::Write};
 use strongroom_format::checksum::FragmentKey;
@@ -40,9 +41,9 @@ pub(super) fn plan(
     let fragment = state.fragments.entry(key).or_insert_with(|| Fragment {
         profile: append.profile,
         epoch: append.epoch,
-        extents: Vec::new(),
+        extents: ExtentList::default(),
         failed: false,
-        body: Body::Hot(Rows::default()),
+        body: Body::Hot(Box::default()),
     });
     let mut writes = Vec::with_capacity(fresh.len() + 1);
     for extent in fresh {
@@ -165,7 +166,7 @@ const _: () = assert!(MarkSlot::Second.offset_bytes() == 2 * BLOCK_LEN_BYTES);
 /// The writes of `data` at `position_bytes` of a fragment's data: one, unless it crosses extents.
 pub(super) fn place(
     shared: &Shared,
-    extents: &[u32],
+    extents: &ExtentList,
     position_bytes: u64,
     data: AlignedBuffer,
     writes: &mut Vec<Write>,
@@ -173,7 +174,8 @@ pub(super) fn place(
     let mut pieces = shared.geometry.split(position_bytes, data.len() as u64).peekable();
     let mut done = 0;
     while let Some(piece) = pieces.next() {
-        let offset_bytes = shared.device_offset_bytes(extents[piece.ordinal as usize], piece.offset_bytes);
+        let extent = extents.get(piece.ordinal).expect("extents were taken for all of it");
+        let offset_bytes = shared.device_offset_bytes(extent, piece.offset_bytes);
         if done == 0 && pieces.peek().is_none() {
             writes.push(Write { offset_bytes, buffer: data });
             return;

@@ -1,5 +1,6 @@
 //! What a drive knows in memory of one fragment. Rebuilt from the extent headers and row headers at every start.
 
+use super::extent_list::ExtentList;
 use strongroom_format::cold::ChecksumTable;
 use strongroom_format::extent::{FragmentGeometry, MarkSlot};
 use strongroom_format::seal_mark::SealMark;
@@ -14,7 +15,7 @@ pub struct Fragment {
     /// Appends below this are refused.
     pub epoch: Epoch,
     /// Its extents, in order.
-    pub extents: Vec<u32>,
+    pub extents: ExtentList,
     /// A write or flush failed: nothing more is appended, what is durable stays readable.
     pub failed: bool,
     /// What it holds.
@@ -39,9 +40,9 @@ impl Fragment {
     }
 
     /// Its extents behind the agreed length: nothing that is read lies in them.
-    pub fn extents_cut(&self, geometry: &FragmentGeometry) -> &[u32] {
-        let agreed = self.extents_agreed(geometry);
-        agreed.and_then(|agreed| self.extents.get(agreed..)).unwrap_or_default()
+    pub fn extents_cut(&self, geometry: &FragmentGeometry) -> impl Iterator<Item = u32> {
+        let kept = self.extents_agreed(geometry).unwrap_or(usize::MAX);
+        self.extents.iter().skip(kept)
     }
 }
 
@@ -49,7 +50,7 @@ impl Fragment {
 #[derive(Debug)]
 pub enum Body {
     /// A copy of the image, row by row.
-    Hot(Rows),
+    Hot(Box<Rows>),
     /// A slice of the image or of its parity.
     Cold(Slice),
 }
@@ -74,6 +75,8 @@ pub struct Rows {
     pub next_mark: Option<MarkSlot>,
     /// The last mark could not be written: it is in force here in memory, and nothing is promised of it.
     pub mark_failed: bool,
+    /// The last mark is on its way to media.
+    pub mark_under_way: bool,
     /// Headers could not be read or do not check at start: there are or may be more rows than are known, so nothing is said of this
     /// fragment at a seal, and what is beyond the known rows is not called absent.
     pub unreadable: bool,
@@ -81,6 +84,8 @@ pub struct Rows {
     pub header_durable: bool,
     /// No appends: found at start, so its last run ended without a word about what was in flight.
     pub closed: bool,
+    /// A block could not be read, or did not match its checksum, in this run.
+    pub bad: bool,
 }
 
 /// A cold fragment.
@@ -92,13 +97,38 @@ pub struct Slice {
     pub image_len_bytes: u32,
     /// Where it is in its making.
     pub state: SliceState,
+    /// A block could not be read, or did not match its checksum, in this run.
+    pub bad: bool,
+}
+
+impl Slice {
+    /// Of which nothing is there yet.
+    pub fn new(len_bytes: u32, state: SliceState) -> Self {
+        Self { len_bytes, image_len_bytes: 0, state, bad: false }
+    }
+
+    /// Whether it was finished, and nothing bad was found of it since.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.state, SliceState::Finished { .. }) && !self.bad
+    }
+
+    /// Whether it is known not to be whole though it was finished once, for all that can be told.
+    pub fn is_damaged(&self) -> bool {
+        self.bad
+            || match self.state {
+                SliceState::Incomplete | SliceState::Unfinished { damaged: true } => true,
+                SliceState::Building(_)
+                | SliceState::Finished { .. }
+                | SliceState::Unfinished { damaged: false } => false,
+            }
+    }
 }
 
 /// Where a cold fragment is in its making.
 #[derive(Debug)]
 pub enum SliceState {
     /// Pieces arrive; the checksums of the blocks so far.
-    Building(ChecksumTable),
+    Building(Box<ChecksumTable>),
     /// Written whole, durable, with its checksum table.
     Finished {
         /// CRC32C of the table.
@@ -126,9 +156,11 @@ impl Default for Rows {
             mark: None,
             next_mark: None,
             mark_failed: false,
+            mark_under_way: false,
             unreadable: false,
             header_durable: false,
             closed: false,
+            bad: false,
         }
     }
 }
@@ -200,5 +232,17 @@ impl Rows {
     /// End of the fragment's data as planned: payloads and headers.
     pub fn data_end_bytes(&self) -> u64 {
         u64::from(self.end_bytes()) + u64::from(self.count()) * u64::from(BLOCK_LEN_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fragment;
+    use strongroom_format::checksum::FragmentKey;
+
+    /// A drive of a terabyte has a hundred thousand cold fragments, each in a tree that is about full: 128 bytes each is what there is for one.
+    #[test]
+    fn a_fragment_is_small() {
+        assert!(size_of::<(FragmentKey, Fragment)>() <= 80, "{}", size_of::<(FragmentKey, Fragment)>());
     }
 }

@@ -30,7 +30,7 @@ use strongroom_core::mutants::Mutant;
 use strongroom_env::Env;
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::wire::message::{Append, Refusal};
-use strongroom_io::{Class, DeviceError, Operation};
+use strongroom_io::{Class, Device, DeviceError, Operation};
 use strongroom_types::limits::ROWS_IN_FLIGHT_MAX;
 use strongroom_types::{Instant, RowSequence};
 use tokio::sync::mpsc;
@@ -48,7 +48,7 @@ enum Rest {
     Cut { key: FragmentKey },
     Piece { key: FragmentKey, reply: Reply<()> },
     Finish { key: FragmentKey, table_crc32c: u32, reply: Reply<u32> },
-    Free { extents: Vec<u32>, reply: Reply<()> },
+    Free { extents: Vec<u32>, retired: Vec<u32>, reply: Reply<()> },
 }
 
 /// A planned job.
@@ -216,9 +216,12 @@ impl Lane {
                 let key = key_of(&free.address);
                 match mark::plan_free(&self.shared, &mut self.shared.state(), &key) {
                     Err(refusal) => answer(reply, Err(refusal)),
-                    Ok(None) => batch.push(Rest::Free { extents: Vec::new(), reply }, Vec::new()),
-                    Ok(Some(plan)) => {
-                        batch.push_last(Rest::Free { extents: plan.extents, reply }, plan.first, plan.rest);
+                    Ok(None) => {
+                        let (extents, retired) = Default::default();
+                        batch.push(Rest::Free { extents, retired, reply }, Vec::new());
+                    }
+                    Ok(Some(mark::FreePlan { extents, retired, first, rest })) => {
+                        batch.push_last(Rest::Free { extents, retired, reply }, first, rest);
                     }
                 }
                 self.refuse_early(&key, &Refusal::OutOfOrder { expected: RowSequence::FIRST });
@@ -299,8 +302,9 @@ impl Lane {
 
     async fn raise(&self, raise: Raise) {
         let Raise { found, incarnation, reply } = raise;
-        let Shared { device, .. } = &*self.shared;
-        let raised = open::raise(device.as_ref(), self.env.clock.as_ref(), &found, incarnation).await;
+        let (device, clock) = (self.shared.device.as_ref(), self.env.clock.as_ref());
+        let verified = self.shared.state().verified_to_write();
+        let raised = open::raise(device, clock, &found, incarnation, verified).await;
         if let Some(error) = &raised.failed {
             tracing::error!(drive = %self.shared.id, %error, "superblock cannot be written");
             // The flush that failed was of pieces too, which wait for no flush of their own.
@@ -366,7 +370,7 @@ impl Lane {
             Rest::Mark { key, reply } => answer(reply, mark::complete(&mut state(), &key, done)),
             Rest::Cut { key } if done => {
                 let geometry = &self.shared.geometry;
-                let extents = state().fragments[&key].extents_cut(geometry).to_vec();
+                let extents = state().fragments[&key].extents_cut(geometry).collect::<Vec<_>>();
                 self.discard(&extents).await;
                 state().give_back_cut(&key, geometry);
             }
@@ -377,14 +381,15 @@ impl Lane {
                 let result = slice::complete_finish(&mut state(), &key, table_crc32c, done);
                 answer(reply, result.map(|()| table_crc32c));
             }
-            Rest::Free { extents, reply } if done => {
+            Rest::Free { extents, retired, reply } if done => {
                 self.discard(&extents).await;
                 extents.into_iter().for_each(|extent| state().extents.give_back(extent));
+                state().retire(retired);
                 answer(reply, Ok(()));
             }
-            Rest::Free { extents, reply } => {
+            Rest::Free { extents, retired, reply } => {
                 // What their headers say now only the next start can find out.
-                state().unknown_extents.extend(extents);
+                state().unknown_extents.extend(extents.into_iter().chain(retired));
                 answer(reply, Err(Refusal::DriveError));
             }
         }

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::append::{header_buffer, header_write};
+use super::extent_list::ExtentList;
 use super::fragment::{Body, Fragment, Rows};
 use super::media::Write;
 use super::state::{Need, State, check_fragment, key_of};
@@ -27,9 +28,9 @@ pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Resu
         let mut fragment = Fragment {
             profile: seal.profile,
             epoch: seal.epoch,
-            extents: Vec::new(),
+            extents: ExtentList::default(),
             failed: false,
-            body: Body::Hot(Rows::default()),
+            body: Body::Hot(Box::default()),
         };
         fragment.extents.push(extent);
         state.fragments.insert(key, fragment);
@@ -65,7 +66,7 @@ pub(super) fn plan_seal(shared: &Shared, state: &mut State, seal: &Seal) -> Resu
     }
     // Just made here, or its making failed: a mark in an extent whose header says nothing is found by nobody. Writes of a batch are not ordered,
     // so the mark goes with the header that empties its slot.
-    let mut header = header_write(shared, fragment, &key, ExtentKind::Hot, (0, fragment.extents[0]));
+    let mut header = header_write(shared, fragment, &key, ExtentKind::Hot, (0, fragment.extents.first()));
     let at = (mark.offset_bytes - header.offset_bytes) as usize;
     header.buffer[at..at + mark.buffer.len()].copy_from_slice(&mark.buffer);
     Ok(vec![header])
@@ -141,7 +142,7 @@ pub(super) fn plan_settle(
 /// The fragment keeps the extents until all of these are flushed. The first is never among them, so no mark is touched.
 fn cut_writes(shared: &Shared, fragment: &Fragment) -> Vec<Write> {
     let cut = fragment.extents_cut(&shared.geometry);
-    cut.iter().map(|extent| free_write(shared, *extent, 1)).collect()
+    cut.map(|extent| free_write(shared, extent, 1)).collect()
 }
 
 /// Says on media that an extent is free; with the first of a fragment its mark slots are emptied.
@@ -150,13 +151,20 @@ fn free_write(shared: &Shared, extent: u32, ordinal: u32) -> Write {
     Write { offset_bytes, buffer: header_buffer(&extent::free_block(shared.id, extent), ordinal) }
 }
 
-fn mark_write(shared: &Shared, extents: &[u32], rows: &mut Rows, mark: SealMark) -> Write {
+fn retire_write(shared: &Shared, extent: u32) -> Write {
+    let offset_bytes = shared.device_offset_bytes(extent, 0);
+    let block = extent::retired_block(shared.id, extent);
+    Write { offset_bytes, buffer: AlignedBuffer::copy_of(&block).expect("a block is a whole block") }
+}
+
+fn mark_write(shared: &Shared, extents: &ExtentList, rows: &mut Rows, mark: SealMark) -> Write {
     let slot = rows.next_mark.unwrap_or(MarkSlot::First);
     rows.next_mark = Some(slot.other());
     rows.mark = Some(mark);
+    rows.mark_under_way = true;
     let block = mark.encode().expect("rows and root come from this fragment or from the slab table");
     let buffer = AlignedBuffer::copy_of(&block).expect("a block is a whole block");
-    Write { offset_bytes: shared.device_offset_bytes(extents[0], slot.offset_bytes()), buffer }
+    Write { offset_bytes: shared.device_offset_bytes(extents.first(), slot.offset_bytes()), buffer }
 }
 
 /// The mark is on media, or the write or flush failed.
@@ -164,6 +172,7 @@ pub(super) fn complete(state: &mut State, key: &FragmentKey, done: bool) -> Resu
     let Some(fragment) = state.fragments.get_mut(key) else { return Err(Refusal::NotHere) };
     let Body::Hot(rows) = &mut fragment.body else { unreachable!("a hot fragment stays hot") };
     rows.mark_failed = !done;
+    rows.mark_under_way = false;
     if done {
         rows.header_durable = true;
         return Ok(());
@@ -176,8 +185,10 @@ pub(super) fn complete(state: &mut State, key: &FragmentKey, done: bool) -> Resu
 
 /// How a fragment is given back.
 pub(super) struct FreePlan {
-    /// Its extents.
+    /// Its extents that become free.
     pub(super) extents: Vec<u32>,
+    /// Those that are taken out of use.
+    pub(super) retired: Vec<u32>,
     /// The header of its first extent: once that is gone, what is left of the others is plainly garbage.
     pub(super) first: Vec<Write>,
     /// The other headers.
@@ -194,9 +205,12 @@ pub(super) fn plan_free(
     let Some(fragment) = state.fragments.remove(key) else {
         return if state.absent() == Refusal::NotHere { Ok(None) } else { Err(state.absent()) };
     };
-    let mut headers =
-        (0..).zip(&fragment.extents).map(|(ordinal, extent)| free_write(shared, *extent, ordinal));
+    let bad = &state.bad_extents;
+    let mut headers = (0..).zip(fragment.extents.iter()).map(|(ordinal, extent)| {
+        if bad.contains(&extent) { retire_write(shared, extent) } else { free_write(shared, extent, ordinal) }
+    });
     let first = headers.next().into_iter().collect();
     let rest = headers.collect();
-    Ok(Some(FreePlan { extents: fragment.extents, first, rest }))
+    let (retired, extents) = fragment.extents.iter().partition(|extent| bad.contains(extent));
+    Ok(Some(FreePlan { extents, retired, first, rest }))
 }

@@ -16,9 +16,11 @@
 
 pub mod standing;
 pub mod extents;
+pub mod extent_list;
 pub mod fragment;
 pub mod state;
 mod media;
+mod load;
 pub mod read;
 pub mod open;
 mod job;
@@ -26,10 +28,13 @@ pub mod append;
 pub mod mark;
 pub mod slice;
 pub mod lane;
+pub mod verify;
+pub mod tour;
 mod scan;
 
 use self::job::Job;
 use self::lane::Lane;
+use self::load::Attended;
 use self::standing::Standing;
 use self::state::State;
 use bytes::Bytes;
@@ -41,11 +46,12 @@ use strongroom_env::Env;
 use strongroom_format::extent::FragmentGeometry;
 use strongroom_format::superblock::{Layout, SuperblockError};
 use strongroom_format::wire::message::{
-    Append, DriveState, FinishFragment, FragmentReport, Free, Read, Refusal, Report, Seal, SealReport,
-    Settle, WriteFragment,
+    Append, DriveState, FinishFragment, FragmentAddress, FragmentReport, Free, Read, Refusal, Report, Seal,
+    SealReport, Settle, WriteFragment,
 };
-use strongroom_io::Device;
-use strongroom_types::DriveId;
+use strongroom_io::meter::Meter;
+use strongroom_io::{Class, Device};
+use strongroom_types::{DriveId, Profile};
 use tokio::sync::{mpsc, oneshot};
 
 pub use open::{FormatSpec, OpenError, format, inspect};
@@ -63,7 +69,7 @@ pub(crate) struct Shared {
     expected: tokio::sync::Mutex<RangeInclusive<u32>>,
     /// The one that may be told.
     incarnation: AtomicU32,
-    pub(crate) device: Arc<dyn Device>,
+    pub(crate) device: Arc<Attended>,
     pub(crate) layout: Layout,
     pub(crate) geometry: FragmentGeometry,
     pub(crate) mutants: MutantSwitch,
@@ -113,7 +119,9 @@ pub struct Damage {
     /// Extents that are neither free nor in a fragment, since their headers cannot be read or do not check. While there are any, a fragment
     /// that is not known here is not said to be absent.
     pub extents_unknown: u32,
-    /// The first of them, at most [`crate::limits::DAMAGE_EXTENTS_TOLD_MAX`].
+    /// Extents that were taken out of use, since blocks of them could not be read.
+    pub extents_retired: u32,
+    /// The first of those that are not known, at most [`crate::limits::DAMAGE_EXTENTS_TOLD_MAX`].
     pub extents_unknown_first: Vec<u32>,
     /// Fragments that take nothing more because a write or flush of theirs failed in this run.
     pub fragments_failed: u32,
@@ -146,16 +154,18 @@ impl Drive {
         env: &Env,
         mutants: MutantSwitch,
     ) -> Result<Self, OpenError> {
+        let device = Arc::new(Attended::new(device, env.clock.clone()));
         let found = open::check_superblock(device.as_ref(), cluster).await?;
         let superblock = found.superblock;
         let layout = superblock.layout().map_err(OpenError::Layout)?;
         let geometry = FragmentGeometry::new(&layout);
         let incarnation = open::next_incarnation(superblock.incarnation);
-        let raised = open::raise(device.as_ref(), env.clock.as_ref(), &found, incarnation).await;
+        let verified = superblock.verified;
+        let raised = open::raise(device.as_ref(), env.clock.as_ref(), &found, incarnation, verified).await;
         if let Some(error) = &raised.failed {
             tracing::error!(drive = %superblock.drive, %error, "superblock cannot be written: no new fragments on this drive");
         }
-        let state = scan::scan(device.clone(), superblock.drive, layout, &raised).await;
+        let state = scan::scan(device.clone(), superblock.drive, layout, &raised, verified).await;
         let shared = Arc::new(Shared {
             id: superblock.drive,
             incarnation: AtomicU32::new(raised.incarnation),
@@ -245,6 +255,11 @@ impl Drive {
         Ok(raised.incarnation)
     }
 
+    /// What its device was asked for since it was opened, and how it did.
+    pub fn meter(&self) -> &Meter {
+        self.shared.device.meter()
+    }
+
     /// What is wrong with it.
     pub fn damage(&self) -> Damage {
         self.shared.state().damage()
@@ -259,6 +274,7 @@ impl Drive {
             extents_free: state.extents.free_count(),
             extent_len_bytes: self.shared.layout.extent_len_bytes(),
             writable: !state.suspect && state.standing == Standing::Admitted,
+            gone: matches!(state.standing, Standing::Stale | Standing::Replaced),
         }
     }
 
@@ -304,6 +320,7 @@ impl Drive {
     /// # Errors
     /// The refusal.
     pub async fn write_fragment(&self, write: WriteFragment, payload: Bytes) -> Result<(), Refusal> {
+        self.background_turn(Class::Convert).await;
         self.through_lane(|reply| Job::Piece { write, payload, reply }).await
     }
 
@@ -329,6 +346,22 @@ impl Drive {
     /// The refusal. `NotHere` and `Beyond` are said only from what is known in memory, never because a read failed.
     pub async fn read(&self, request: Read) -> Result<Bytes, Refusal> {
         read::read(&self.shared, request).await
+    }
+
+    /// Whether a fragment of a sealed slab with this profile, that the slab table says is here, is not whole here. Says nothing, that is no, while the
+    /// drive's word does not count.
+    pub fn lacks(&self, address: &FragmentAddress, profile: Profile) -> bool {
+        self.shared.state().lacks(address, profile)
+    }
+
+    /// Whether background work starts nothing while users wait for the drive; it does, unless it is told otherwise.
+    pub fn set_yields(&self, yields: bool) {
+        self.shared.device.set_yields(yields);
+    }
+
+    /// Waits until background work of this class may begin an operation on this drive.
+    pub async fn background_turn(&self, class: Class) {
+        self.shared.device.turn(class).await;
     }
 
     /// A page of what is here.

@@ -9,7 +9,7 @@ use strongroom_env::Clock;
 use strongroom_format::FormatError;
 use strongroom_format::error::Structure;
 use strongroom_format::extent::{self, ExtentState};
-use strongroom_format::superblock::{self, Layout, Superblock, SuperblockError};
+use strongroom_format::superblock::{self, Layout, Superblock, SuperblockError, Verified};
 use strongroom_io::{AlignedBuffer, Class, Device, DeviceError, Operation};
 use strongroom_types::units::BLOCK_LEN_BYTES;
 use strongroom_types::{ClusterId, DriveId};
@@ -152,9 +152,15 @@ pub(super) fn next_incarnation(incarnation: u32) -> u32 {
 ///
 /// One copy at a time, durable before the next: a cut or an error harms one. First those that say nothing, then those that say less, so that until
 /// the last is written there is one that says as much as was found.
-pub(super) async fn raise(device: &dyn Device, clock: &dyn Clock, found: &Found, incarnation: u32) -> Raised {
+pub(super) async fn raise(
+    device: &dyn Device,
+    clock: &dyn Clock,
+    found: &Found,
+    incarnation: u32,
+    verified: Verified,
+) -> Raised {
     assert!(incarnation >= found.superblock.incarnation, "it is never lowered");
-    let block = Superblock { incarnation, ..found.superblock }
+    let block = Superblock { incarnation, verified, ..found.superblock }
         .encode()
         .expect("another incarnation of a superblock that was decoded");
     let mut places: [usize; superblock::COPIES] = std::array::from_fn(|place| place);
@@ -196,6 +202,7 @@ pub async fn format(device: &dyn Device, spec: &FormatSpec) -> Result<Superblock
         incarnation: 1,
         device_len_bytes: device.shape().len_bytes,
         extent_len_bytes: spec.extent_len_bytes,
+        verified: Verified::default(),
     };
     let block = superblock.encode().map_err(OpenError::Layout)?;
     clear_headers(device, &superblock).await?;

@@ -4,6 +4,7 @@
 //! "not here", and a fragment that was freed or cut while it was read is never "corrupt": what was found in its extents may be another's by then.
 
 use super::Shared;
+use super::extent_list::ExtentList;
 use super::fragment::{Body, Rows, SliceState};
 use super::standing::Ask;
 use super::state::key_of;
@@ -39,8 +40,8 @@ struct RowPart {
 }
 
 enum Plan {
-    Hot { parts: Vec<RowPart>, extents: Vec<u32> },
-    Cold { slice_len_bytes: u32, extents: Vec<u32> },
+    Hot { parts: Vec<RowPart>, extents: ExtentList },
+    Cold { slice_len_bytes: u32, extents: ExtentList },
 }
 
 /// Why bytes could not be given, before it is known whether the fragment is still here.
@@ -58,6 +59,9 @@ pub(super) async fn read(shared: &Shared, request: Read) -> Result<Bytes, Refusa
         return Err(refusal);
     }
     let class = if request.foreground { Class::ForegroundRead } else { Class::Convert };
+    if class.is_background() {
+        shared.device.turn(class).await;
+    }
     let mut fault = Fault::Device;
     // Once more before anything is said: a transfer may fail where the media is whole. Planned again, since the fragment may have been
     // given back meanwhile, or made again in other extents.
@@ -82,6 +86,9 @@ pub(super) async fn read(shared: &Shared, request: Read) -> Result<Bytes, Refusa
         }
     }
     plan(shared, &request)?;
+    if !matches!(fault, Fault::Busy) {
+        shared.state().note_bad(&request.address);
+    }
     match fault {
         Fault::Busy => Err(Refusal::Busy),
         Fault::Device if shared.mutants.has(Mutant::EioIsNotFound) => Err(Refusal::NotHere),
@@ -155,7 +162,7 @@ async fn read_rows(
     shared: &Shared,
     request: &Read,
     parts: Vec<RowPart>,
-    extents: &[u32],
+    extents: &ExtentList,
     class: Class,
 ) -> Result<Bytes, Fault> {
     let key = key_of(&request.address);
@@ -178,7 +185,7 @@ async fn read_row_part(
     shared: &Shared,
     key: &FragmentKey,
     part: &RowPart,
-    extents: &[u32],
+    extents: &ExtentList,
     class: Class,
 ) -> Result<Bytes, Fault> {
     let block = u64::from(BLOCK_LEN_BYTES);
@@ -223,7 +230,7 @@ async fn read_slice(
     shared: &Shared,
     request: &Read,
     slice_len_bytes: u32,
-    extents: &[u32],
+    extents: &ExtentList,
     class: Class,
 ) -> Result<Bytes, Fault> {
     let key = key_of(&request.address);
@@ -255,15 +262,15 @@ async fn read_slice(
 /// Reads a range of a fragment's data; one buffer, without a copy unless it crosses extents.
 async fn read_range(
     shared: &Shared,
-    extents: &[u32],
+    extents: &ExtentList,
     position_bytes: u64,
     len_bytes: u64,
     class: Class,
 ) -> Result<AlignedBuffer, Fault> {
     let submit = |piece: strongroom_format::extent::Piece| async move {
         // A row whose header was found may end in an extent that was not.
-        let extent = extents.get(piece.ordinal as usize).ok_or(Fault::Device)?;
-        let offset_bytes = shared.device_offset_bytes(*extent, piece.offset_bytes);
+        let extent = extents.get(piece.ordinal).ok_or(Fault::Device)?;
+        let offset_bytes = shared.device_offset_bytes(extent, piece.offset_bytes);
         read_device(shared.device.as_ref(), offset_bytes, piece.len_bytes as usize, class).await.map_err(
             |error| if matches!(error, DeviceError::Busy { .. }) { Fault::Busy } else { Fault::Device },
         )
@@ -291,7 +298,16 @@ pub(super) async fn read_device(
     len_bytes: usize,
     class: Class,
 ) -> Result<AlignedBuffer, DeviceError> {
-    let buffer = AlignedBuffer::zeroed(len_bytes);
+    read_into(device, offset_bytes, AlignedBuffer::zeroed(len_bytes), class).await
+}
+
+/// Fills a buffer.
+pub(super) async fn read_into(
+    device: &dyn Device,
+    offset_bytes: u64,
+    buffer: AlignedBuffer,
+    class: Class,
+) -> Result<AlignedBuffer, DeviceError> {
     let completion = device.submit(Operation::Read { offset_bytes, buffer }, class).await;
     completion.result?;
     completion.buffer.ok_or(DeviceError::Closed)
@@ -337,7 +353,7 @@ pub(super) async fn seal_report(shared: &Shared, seal: &Seal) -> Result<SealRepo
                 wanted: 0..0,
             }
         };
-        let (key, part, extents) = (&key, &part, &extents[..]);
+        let (key, part, extents) = (&key, &part, &extents);
         let check = |row| async move {
             let part = part(row);
             // Once more before anything is said, as in a read.

@@ -3,6 +3,7 @@
 //! Says less rather than more where something cannot be read or does not check: an extent is free only if its header says so, and a
 //! fragment of which more may be here than is found says nothing at a seal.
 
+use super::extent_list::ExtentList;
 use super::extents::Extents;
 use super::fragment::{Body, Fragment, Rows, Slice, SliceState};
 use super::open::{Raised, free_header, is_free, read_again};
@@ -11,6 +12,7 @@ use super::standing::Standing;
 use super::state::State;
 use crate::limits::SCAN_READS_MAX;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strongroom_format::FormatError;
@@ -20,18 +22,24 @@ use strongroom_format::error::Structure;
 use strongroom_format::extent::{self, ExtentHeader, ExtentKind, ExtentState, FragmentGeometry, MarkSlot};
 use strongroom_format::row::{self, ROW_HEADER_LEN_BYTES, RowHeader};
 use strongroom_format::seal_mark::{self, SealMark};
-use strongroom_format::superblock::Layout;
+use strongroom_format::superblock::{Layout, Verified};
 use strongroom_io::{AlignedBuffer, Class, Device, DeviceError, Operation};
 use strongroom_types::limits::ROW_BLOCKS_MAX;
 use strongroom_types::units::BLOCK_LEN_BYTES;
-use strongroom_types::{DriveId, RowSequence};
+use strongroom_types::{DriveId, Epoch, Profile, RowSequence};
 
 /// Reads all headers and rebuilds what the drive holds. Writes nothing but the rest of a free, or of a cut to the agreed length, that was cut short.
-pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout, raised: &Raised) -> State {
+pub(super) async fn scan(
+    device: Arc<dyn Device>,
+    drive: DriveId,
+    layout: Layout,
+    raised: &Raised,
+    verified: Verified,
+) -> State {
     let mut extents = Extents::none_free(layout.extent_count());
     let mut unknown_extents = BTreeSet::new();
-    let mut contested = BTreeSet::new();
-    let mut fragments: BTreeMap<FragmentKey, BTreeMap<u32, (u32, ExtentHeader)>> = BTreeMap::new();
+    let mut retired_extents = BTreeSet::new();
+    let mut used = Vec::new();
     let headers = stream::iter(0..layout.extent_count()).map(|index| {
         let device = device.clone();
         async move {
@@ -46,14 +54,8 @@ pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout
         match header {
             Ok(header) if is_free(&header) => extents.give_back(index),
             Ok(Ok(ExtentState::Free)) => unreachable!("free is free"),
-            Ok(Ok(ExtentState::Used(header))) => {
-                let parts = fragments.entry(header.key()).or_default();
-                if parts.insert(header.ordinal, (index, header)).is_some() {
-                    tracing::error!(%drive, index, "two extents claim one place in a fragment; one is kept aside");
-                    unknown_extents.insert(index);
-                    contested.insert(header.key());
-                }
-            }
+            Ok(Ok(ExtentState::Retired)) => drop(retired_extents.insert(index)),
+            Ok(Ok(ExtentState::Used(header))) => used.push(UsedExtent::new(index, &header)),
             Ok(Err(error)) => {
                 tracing::error!(%drive, index, %error, "extent header damaged: extent is kept aside");
                 unknown_extents.insert(index);
@@ -64,18 +66,7 @@ pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout
             }
         }
     }
-    let mut orphans: BTreeMap<FragmentKey, Vec<u32>> = BTreeMap::new();
-    let mut found = Vec::new();
-    for (key, mut parts) in fragments {
-        let whole = (0..).map_while(|ordinal| parts.remove(&ordinal)).collect::<Vec<_>>();
-        // Behind a gap: an extent whose header is free was never written or is being given back, so nothing behind it was ever
-        // answered for. Where some extent is unknown the gap may be that one, and then nothing is given back.
-        orphans.insert(key, parts.into_values().map(|(index, _)| index).collect());
-        if let Some((_, header)) = whole.first().copied() {
-            let extents = whole.iter().map(|(index, _)| *index).collect::<Vec<_>>();
-            found.push((key, header, extents));
-        }
-    }
+    let Gathered { found, mut orphans, contested } = gather(used, drive, &mut unknown_extents);
     let scanner = Scanner {
         device: device.clone(),
         layout,
@@ -83,13 +74,16 @@ pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout
         extents_unknown: !unknown_extents.is_empty(),
     };
     let (scanner, contested) = (&scanner, &contested);
-    let mut fragments: BTreeMap<FragmentKey, Fragment> = stream::iter(found)
-        .map(|(key, header, extents)| async move {
-            (key, scanner.fragment(key, &header, extents, contested.contains(&key)).await)
+    let mut fragments: Vec<(FragmentKey, Fragment)> = Vec::with_capacity(found.len());
+    let mut read = stream::iter(found)
+        .map(|(first, extents)| async move {
+            (first.key, scanner.fragment(&first, extents, contested.contains(&first.key)).await)
         })
-        .buffered(SCAN_READS_MAX)
-        .collect()
-        .await;
+        .buffered(SCAN_READS_MAX);
+    while let Some(fragment) = read.next().await {
+        fragments.push(fragment);
+    }
+    drop(read);
     for (key, fragment) in &mut fragments {
         // Where all that the agreed length needs is here, what is behind a gap is behind that length, whatever is unknown.
         if fragment.extents_agreed(&scanner.geometry).is_some_and(|agreed| agreed <= fragment.extents.len()) {
@@ -98,10 +92,81 @@ pub(super) async fn scan(device: Arc<dyn Device>, drive: DriveId, layout: Layout
     }
     let orphans = orphans.into_values().flatten().collect();
     let suspect = raised.failed.is_some();
-    let mut state = State { fragments, extents, unknown_extents, suspect, standing: Standing::Admitted };
+    let mut state = State {
+        // At once and in order: its nodes are full then, where one by one they would be half empty.
+        fragments: BTreeMap::from_iter(fragments),
+        extents,
+        unknown_extents,
+        retired_extents,
+        bad_extents: BTreeSet::new(),
+        suspect,
+        standing: Standing::Admitted,
+        verified,
+        passed_over: false,
+        tours_ended: 0,
+    };
     give_back_orphans(device.as_ref(), &layout, drive, orphans, &mut state).await;
     give_back_cut(device.as_ref(), &layout, drive, &scanner.geometry, &mut state).await;
     state
+}
+
+/// What an extent's header says, as far as it is needed to put fragments together: there may be a million of them.
+#[derive(Clone, Copy)]
+struct UsedExtent {
+    key: FragmentKey,
+    ordinal: u32,
+    index: u32,
+    kind: ExtentKind,
+    profile: Profile,
+    epoch: Epoch,
+}
+
+impl UsedExtent {
+    fn new(index: u32, header: &ExtentHeader) -> Self {
+        let ExtentHeader { ordinal, kind, profile, epoch, .. } = *header;
+        Self { key: header.key(), ordinal, index, kind, profile, epoch }
+    }
+}
+
+/// Fragments as far as headers tell.
+struct Gathered {
+    /// Each with its first extent, and all that follow without a gap.
+    found: Vec<(UsedExtent, ExtentList)>,
+    /// Extents behind a gap: one whose header is free was never written or is being given back, so nothing behind it was ever answered for. Where some extent
+    /// is unknown the gap may be that one, and then nothing is given back.
+    orphans: BTreeMap<FragmentKey, Vec<u32>>,
+    /// Fragments of which two extents claim one place.
+    contested: BTreeSet<FragmentKey>,
+}
+
+fn gather(mut used: Vec<UsedExtent>, drive: DriveId, unknown_extents: &mut BTreeSet<u32>) -> Gathered {
+    // Of two that claim one place the one with the lower index is kept aside.
+    used.sort_unstable_by_key(|extent| (extent.key, extent.ordinal, Reverse(extent.index)));
+    let mut gathered = Gathered { found: Vec::new(), orphans: BTreeMap::new(), contested: BTreeSet::new() };
+    for parts in used.chunk_by(|one, next| one.key == next.key) {
+        let key = parts[0].key;
+        let (mut extents, mut behind, mut before) = (ExtentList::default(), Vec::new(), None);
+        for part in parts {
+            if before == Some(part.ordinal) {
+                let index = part.index;
+                tracing::error!(%drive, index, "two extents claim one place in a fragment; one is kept aside");
+                unknown_extents.insert(index);
+                gathered.contested.insert(key);
+            } else if extents.len() == part.ordinal as usize {
+                extents.push(part.index);
+            } else {
+                behind.push(part.index);
+            }
+            before = Some(part.ordinal);
+        }
+        if !behind.is_empty() {
+            gathered.orphans.insert(key, behind);
+        }
+        if !extents.is_empty() {
+            gathered.found.push((parts[0], extents));
+        }
+    }
+    gathered
 }
 
 /// Ends what a cut free or a cut growth left. The headers are overwritten before the extents are free, since a fragment that is made
@@ -136,7 +201,7 @@ async fn give_back_cut(
     geometry: &FragmentGeometry,
     state: &mut State,
 ) {
-    let cut = |fragment: &Fragment| fragment.extents_cut(geometry).to_vec();
+    let cut = |fragment: &'_ Fragment| fragment.extents_cut(geometry).collect::<Vec<_>>();
     let extents = state.fragments.values().flat_map(cut).collect::<Vec<_>>();
     if state.suspect || extents.is_empty() {
         return;
@@ -171,13 +236,8 @@ struct Scanner {
 }
 
 impl Scanner {
-    async fn fragment(
-        &self,
-        key: FragmentKey,
-        header: &ExtentHeader,
-        extents: Vec<u32>,
-        contested: bool,
-    ) -> Fragment {
+    async fn fragment(&self, header: &UsedExtent, extents: ExtentList, contested: bool) -> Fragment {
+        let key = header.key;
         let first = self.mark_slot(&extents, MarkSlot::First).await;
         let second = self.mark_slot(&extents, MarkSlot::Second).await;
         let slots = (first.as_deref().map_err(Clone::clone), second.as_deref().map_err(Clone::clone));
@@ -190,7 +250,10 @@ impl Scanner {
                 rows.mark = choice.mark;
                 // A mark that does not check may have fenced the slab at an epoch that is not known now. That costs nothing: no row
                 // is taken here any more, and a seal of a lower epoch is refused by the slab table.
-                (choice.mark.map_or(header.epoch, |mark| mark.epoch.max(header.epoch)), Body::Hot(rows))
+                (
+                    choice.mark.map_or(header.epoch, |mark| mark.epoch.max(header.epoch)),
+                    Body::Hot(Box::new(rows)),
+                )
             }
             ExtentKind::Cold => {
                 let choice = cold::choose(slots.0, slots.1, key);
@@ -201,10 +264,10 @@ impl Scanner {
         Fragment { profile: header.profile, epoch, extents, failed: false, body }
     }
 
-    fn slice(&self, mark: Option<&ColdMark>, damaged: bool, extents: &[u32], contested: bool) -> Slice {
+    fn slice(&self, mark: Option<&ColdMark>, damaged: bool, extents: &ExtentList, contested: bool) -> Slice {
         let Some(mark) = mark else {
             let state = if contested { SliceState::Incomplete } else { SliceState::Unfinished { damaged } };
-            return Slice { len_bytes: 0, image_len_bytes: 0, state };
+            return Slice::new(0, state);
         };
         let needed = self.geometry.extents_for(cold::data_len(mark.slice_len_bytes));
         let state = if contested || (extents.len() as u64) < u64::from(needed) {
@@ -212,11 +275,11 @@ impl Scanner {
         } else {
             SliceState::Finished { table_crc32c: mark.table_crc32c }
         };
-        Slice { len_bytes: mark.slice_len_bytes, image_len_bytes: mark.image_len_bytes, state }
+        Slice { image_len_bytes: mark.image_len_bytes, ..Slice::new(mark.slice_len_bytes, state) }
     }
 
-    async fn mark_slot(&self, extents: &[u32], slot: MarkSlot) -> Result<AlignedBuffer, FormatError> {
-        let extent = self.layout.extent_offset_bytes(extents[0]).expect("an extent of this drive");
+    async fn mark_slot(&self, extents: &ExtentList, slot: MarkSlot) -> Result<AlignedBuffer, FormatError> {
+        let extent = self.layout.extent_offset_bytes(extents.first()).expect("an extent of this drive");
         let offset_bytes = extent + u64::from(slot.offset_bytes());
         read_again(self.device.as_ref(), offset_bytes, BLOCK_LEN_BYTES as usize, Class::ForegroundRead)
             .await
@@ -229,7 +292,7 @@ impl Scanner {
     /// bit that flipped, or where the row after it tells how long it was, the row is there, to be found bad by who reads it. The same
     /// holds where there is no header at all (a lost write), once a later row says that it was committed: until then the rows behind
     /// the gap are what a crash left of rows in flight.
-    async fn rows(&self, key: FragmentKey, extents: &[u32], mark: Option<&SealMark>) -> Rows {
+    async fn rows(&self, key: FragmentKey, extents: &ExtentList, mark: Option<&SealMark>) -> Rows {
         let mut rows = Rows { closed: true, header_durable: true, ..Rows::default() };
         let capacity = self.geometry.data_capacity_of(u32::try_from(extents.len()).expect("bounded"));
         let settled = mark.filter(|mark| mark.settled).map(|mark| mark.rows);
@@ -279,7 +342,7 @@ impl Scanner {
     async fn next_row(
         &self,
         key: FragmentKey,
-        extents: &[u32],
+        extents: &ExtentList,
         capacity: u64,
         rows: &Rows,
         window: &mut Window,
@@ -368,11 +431,11 @@ impl Window {
     async fn block(
         &mut self,
         scanner: &Scanner,
-        extents: &[u32],
+        extents: &ExtentList,
         position_bytes: u64,
     ) -> Result<&[u8], DeviceError> {
         let place = scanner.geometry.locate(position_bytes);
-        let extent = extents[place.ordinal as usize];
+        let extent = extents.get(place.ordinal).expect("within the capacity of what was found");
         let held = self.bytes.as_ref().map_or(0, |bytes| bytes.len()) as u32;
         let inside = extent == self.extent
             && place.offset_bytes >= self.start_bytes

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::append::{header_write, place};
+use super::extent_list::ExtentList;
 use super::fragment::{Body, Fragment, Slice, SliceState};
 use super::media::Write;
 use super::state::{Need, State, check_fragment, key_of};
@@ -104,26 +105,20 @@ fn begin(
     }
     let need = if have == 0 { Need::New } else { Need::Growth };
     let fresh = state.take_extents(needed.saturating_sub(have), need)?;
-    let body = Body::Cold(Slice {
-        len_bytes: write.slice_len_bytes,
-        image_len_bytes: 0,
-        state: SliceState::Building(ChecksumTable::new(*key)),
-    });
+    let body = Body::Cold(Slice::new(
+        write.slice_len_bytes,
+        SliceState::Building(Box::new(ChecksumTable::new(*key))),
+    ));
     let fragment = state.fragments.entry(*key).or_insert_with(|| Fragment {
         profile: write.profile,
         epoch: strongroom_types::Epoch::FIRST,
-        extents: Vec::new(),
+        extents: ExtentList::default(),
         failed: false,
-        body: Body::Cold(Slice {
-            len_bytes: 0,
-            image_len_bytes: 0,
-            state: SliceState::Unfinished { damaged: false },
-        }),
+        body: Body::Cold(Slice::new(0, SliceState::Unfinished { damaged: false })),
     });
     fragment.body = body;
     // Another attempt may be of another profile, which stands in every header.
-    let stale =
-        if fragment.profile == write.profile { Vec::new() } else { std::mem::take(&mut fragment.extents) };
+    let stale = if fragment.profile == write.profile { Vec::new() } else { fragment.extents.split_off(0) };
     fragment.profile = write.profile;
     for extent in stale.into_iter().chain(fresh) {
         writes.push(header_write(shared, fragment, key, ExtentKind::Cold, (fragment.extents.len(), extent)));
@@ -213,7 +208,7 @@ pub(super) fn plan_finish(
     };
     let block = mark.encode().map_err(|error| Refusal::Invalid(error.to_string()))?;
     let marks = [MarkSlot::First, MarkSlot::Second].map(|slot| Write {
-        offset_bytes: shared.device_offset_bytes(fragment.extents[0], slot.offset_bytes()),
+        offset_bytes: shared.device_offset_bytes(fragment.extents.first(), slot.offset_bytes()),
         buffer: AlignedBuffer::copy_of(&block).expect("a block is a whole block"),
     });
     let mut writes = Vec::new();

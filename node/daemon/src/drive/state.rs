@@ -11,6 +11,7 @@ use strongroom_core::limits::DRIVE_FULL_PERCENT_MAX;
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::cold;
 use strongroom_format::extent::FragmentGeometry;
+use strongroom_format::superblock::Verified;
 use strongroom_format::wire::message::{FragmentAddress, FragmentReport, Refusal, Report};
 use strongroom_types::limits::FRAGMENTS_MAX;
 use strongroom_types::units::BLOCK_LEN_BYTES;
@@ -26,10 +27,20 @@ pub(crate) struct State {
     /// Extents whose header could not be read, does not check, or could not be overwritten: neither free nor in a fragment. While
     /// there are any, a fragment that is not known here may be in them.
     pub(crate) unknown_extents: BTreeSet<u32>,
+    /// Extents that were taken out of use, since blocks of them could not be read.
+    pub(crate) retired_extents: BTreeSet<u32>,
+    /// Extents in use of which blocks cannot be read: retired once their fragment is given back.
+    pub(crate) bad_extents: BTreeSet<u32>,
     /// A write or flush failed: no new fragments here.
     pub(crate) suspect: bool,
     /// Whether the drive's word counts.
     pub(crate) standing: Standing,
+    /// How far the drive was verified.
+    pub(crate) verified: Verified,
+    /// The tour under way has left something out.
+    pub(crate) passed_over: bool,
+    /// Tours that were ended in this run.
+    pub(crate) tours_ended: u64,
 }
 
 /// What extents are taken for.
@@ -69,6 +80,14 @@ pub(crate) fn used_bytes(fragment: &Fragment) -> u64 {
 }
 
 impl State {
+    /// What may be written of how far the drive was verified.
+    pub(crate) fn verified_to_write(&self) -> Verified {
+        match self.passed_over {
+            false => self.verified,
+            true => Verified { tour: None, ..self.verified },
+        }
+    }
+
     /// The fragment at `address`.
     pub(crate) fn fragment(&self, address: &FragmentAddress) -> Result<&Fragment, Refusal> {
         self.fragments.get(&key_of(address)).ok_or_else(|| self.absent())
@@ -114,8 +133,14 @@ impl State {
     /// Gives back the extents of a fragment behind its agreed length, whose headers say durably that they are free.
     pub(crate) fn give_back_cut(&mut self, key: &FragmentKey, geometry: &FragmentGeometry) {
         let Some(fragment) = self.fragments.get_mut(key) else { return };
-        let kept = fragment.extents.len() - fragment.extents_cut(geometry).len();
-        fragment.extents.drain(kept..).for_each(|extent| self.extents.give_back(extent));
+        let kept = fragment.extents.len() - fragment.extents_cut(geometry).count();
+        fragment.extents.split_off(kept).into_iter().for_each(|extent| self.extents.give_back(extent));
+    }
+
+    /// These are taken out of use, and their headers say so durably.
+    pub(crate) fn retire(&mut self, extents: Vec<u32>) {
+        self.bad_extents.retain(|extent| !extents.contains(extent));
+        self.retired_extents.extend(extents);
     }
 
     /// What is wrong here.
@@ -129,6 +154,8 @@ impl State {
             suspect: self.suspect,
             extents_unknown: u32::try_from(self.unknown_extents.len())
                 .expect("extents are counted in 32 bits"),
+            extents_retired: u32::try_from(self.retired_extents.len())
+                .expect("extents are counted in 32 bits"),
             extents_unknown_first: self
                 .unknown_extents
                 .iter()
@@ -137,15 +164,34 @@ impl State {
                 .collect(),
             fragments_failed: count(&|fragment| fragment.failed),
             fragments_unreadable: count(&|fragment| match &fragment.body {
-                Body::Hot(rows) => rows.unreadable,
-                Body::Cold(slice) => match slice.state {
-                    SliceState::Incomplete | SliceState::Unfinished { damaged: true } => true,
-                    SliceState::Building(_)
-                    | SliceState::Finished { .. }
-                    | SliceState::Unfinished { damaged: false } => false,
-                },
+                Body::Hot(rows) => rows.unreadable || rows.bad,
+                Body::Cold(slice) => slice.is_damaged(),
             }),
         }
+    }
+
+    /// A block of a fragment cannot be read, or does not match its checksum.
+    pub(crate) fn note_bad(&mut self, address: &FragmentAddress) {
+        match self.fragments.get_mut(&key_of(address)).map(|fragment| &mut fragment.body) {
+            Some(Body::Cold(slice)) => slice.bad = true,
+            Some(Body::Hot(rows)) => {
+                rows.bad = true;
+                // What this run wrote is vouched for no more: it is read at a seal like what was found.
+                rows.found = rows.durable;
+            }
+            None => {}
+        }
+    }
+
+    /// Whether a fragment of a sealed slab that the slab table says is here is not whole here: absent, not found whole when the drive was opened, or bad. Of
+    /// a drive whose word does not count nothing is said. No absence: an extent that cannot be told may be its.
+    pub(crate) fn lacks(&self, address: &FragmentAddress, profile: Profile) -> bool {
+        let whole = match self.fragments.get(&key_of(address)).map(|fragment| &fragment.body) {
+            Some(Body::Cold(slice)) => !profile.is_copies() && slice.is_whole(),
+            Some(Body::Hot(rows)) => profile.is_copies() && !rows.bad && !rows.unreadable,
+            None => false,
+        };
+        !whole && self.standing == Standing::Admitted
     }
 
     /// A page of what is here.

@@ -12,3 +12,4 @@ mod raise;
 mod requests;
 mod restart;
 mod support;
+mod verify;

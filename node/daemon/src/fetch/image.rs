@@ -9,6 +9,7 @@ use futures::future::join_all;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use strongroom_core::FragmentSet;
 use strongroom_format::cold;
 use strongroom_format::wire::message::{FragmentAddress, Read, Refusal, Request, Response};
 use strongroom_types::{ClusterView, FragmentIndex, Health, NodeId, SlabId, SlabRecord, SlabState};
@@ -46,6 +47,12 @@ pub enum ImageError {
         /// Needed.
         needed: usize,
     },
+    /// The slab's record contradicts itself.
+    #[error("the record names no holder of {fragment}")]
+    NoSuchFragment {
+        /// Which fragment.
+        fragment: FragmentIndex,
+    },
     /// The holder's own checksums held, the object's did not.
     #[error("bytes do not match the object's checksum")]
     Mismatch,
@@ -55,6 +62,7 @@ pub enum ImageError {
 #[derive(Clone)]
 pub struct ImageReader {
     parts: Arc<Parts>,
+    foreground: bool,
 }
 
 struct Parts {
@@ -76,7 +84,13 @@ impl ImageReader {
         codecs: Arc<Codecs>,
         alarms: Arc<Alarms>,
     ) -> Self {
-        Self { parts: Arc::new(Parts { own, peers, monitor, slabs, codecs, alarms }) }
+        let parts = Arc::new(Parts { own, peers, monitor, slabs, codecs, alarms });
+        Self { parts, foreground: true }
+    }
+
+    /// One that drives serve after those whom somebody waits for.
+    pub fn in_background(&self) -> Self {
+        Self { parts: self.parts.clone(), foreground: false }
     }
 
     /// Reads `range` of the image of `slab` and gives what `take` makes of it. Bytes that `take` refuses are asked for elsewhere.
@@ -92,9 +106,10 @@ impl ImageReader {
         let mut faults = Vec::new();
         let mut record = self.parts.slabs.get(slab).await?;
         for _ in 0..ROUNDS {
-            let Some(present) = record.as_ref().filter(|record| record.state != SlabState::Dead) else {
-                break;
-            };
+            let Some(present) = &record else { break };
+            if present.state == SlabState::Dead {
+                return Err(FetchError::Gone { slab });
+            }
             faults.clear();
             let ways = if present.profile.is_copies() {
                 self.read_copies(present, &range, &take, &mut faults).await
@@ -102,6 +117,10 @@ impl ImageReader {
                 self.read_slices(present, &range, &take, &mut faults).await
             };
             if let Some(taken) = ways {
+                if faults.iter().any(is_outdated) {
+                    // Elsewhere by now: else this way round would be gone again and again. A table that does not answer spoils nothing.
+                    let _ = self.parts.slabs.refresh(slab).await;
+                }
                 return Ok(taken);
             }
             let fresh = self.parts.slabs.refresh(slab).await?;
@@ -109,6 +128,13 @@ impl ImageReader {
                 break;
             }
             record = fresh;
+        }
+        let gone = match &record {
+            Some(record) => record.state == SlabState::Dead,
+            None => self.parts.slabs.is_forgotten(slab).await?,
+        };
+        if gone {
+            return Err(FetchError::Gone { slab });
         }
         let verdict = verdict(slab, range.start, record.is_some(), &faults);
         if let FetchError::Damaged { .. } = &verdict {
@@ -162,7 +188,10 @@ impl ImageReader {
             let mut failed = false;
             for answer in answers {
                 match answer {
-                    Ok(piece) => bytes.extend_from_slice(&piece),
+                    Ok((piece, fault)) => {
+                        bytes.extend_from_slice(&piece);
+                        faults.extend(fault);
+                    }
                     Err(fault) => {
                         failed = true;
                         faults.push(fault);
@@ -184,19 +213,21 @@ impl ImageReader {
         None
     }
 
-    /// One piece of a slice: from its holder, or from k others.
+    /// One piece of a slice: from its holder, or from k others; then with what went wrong on the way.
     async fn read_piece(
         &self,
         record: &SlabRecord,
         piece: &SlicePiece,
         order: &[FragmentIndex],
         avoid: &[FragmentIndex],
-    ) -> Result<Bytes, ImageError> {
-        let mut first_fault = None;
-        if order.contains(&piece.fragment) && !avoid.contains(&piece.fragment) {
-            match self.read_fragment(record, piece.fragment, piece.positions.clone()).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(fault) => first_fault = Some(fault),
+    ) -> Result<(Bytes, Option<ImageError>), ImageError> {
+        let mut fault = None;
+        let mut direct =
+            Some(piece.fragment).filter(|fragment| order.contains(fragment) && !avoid.contains(fragment));
+        if let Some(fragment) = direct.take_if(|fragment| self.is_there(record, *fragment)) {
+            match self.read_fragment(record, fragment, piece.positions.clone()).await {
+                Ok(bytes) => return Ok((bytes, None)),
+                Err(found) => fault = Some(found),
             }
         }
         let needed = usize::from(record.profile.data_count());
@@ -206,13 +237,18 @@ impl ImageReader {
         while present.len() < needed {
             let asked: Vec<FragmentIndex> = others.by_ref().take(needed - present.len()).collect();
             if asked.is_empty() {
-                return Err(first_fault.unwrap_or(ImageError::TooFew { have: present.len(), needed }));
+                // Where all else fails it may be there after all.
+                let Some(fragment) = direct else {
+                    return Err(fault.unwrap_or(ImageError::TooFew { have: present.len(), needed }));
+                };
+                let bytes = self.read_fragment(record, fragment, piece.positions.clone()).await?;
+                return Ok((bytes, fault));
             }
             let reads = asked.iter().map(|other| self.read_fragment(record, *other, piece.positions.clone()));
             for (other, answer) in asked.iter().zip(join_all(reads).await) {
                 match answer {
                     Ok(bytes) => present.push((usize::from(other.get()), bytes)),
-                    Err(fault) => first_fault = first_fault.or(Some(fault)),
+                    Err(found) => fault = fault.or(Some(found)),
                 }
             }
         }
@@ -225,7 +261,7 @@ impl ImageReader {
             .get(record.profile)
             .reconstruct_some(&sources, &mut [(wanted, &mut decoded)])
             .expect("k distinct fragments of one length");
-        Ok(decoded.freeze())
+        Ok((decoded.freeze(), fault))
     }
 
     async fn read_fragment(
@@ -234,29 +270,34 @@ impl ImageReader {
         fragment: FragmentIndex,
         positions: Range<u32>,
     ) -> Result<Bytes, ImageError> {
-        let holder = record.holders[usize::from(fragment.get())];
+        let mut places = FragmentAddress::all_of(record);
+        let place = places.find(|(_, address)| address.fragment == fragment);
+        let (node, address) = place.ok_or(ImageError::NoSuchFragment { fragment })?;
         let len_bytes = positions.end - positions.start;
         let request = Request::Read(Read {
-            address: FragmentAddress {
-                drive: holder.drive,
-                slab: record.slab,
-                fragment,
-                generation: record.generation,
-            },
+            address,
             offset_bytes: positions.start,
             len_bytes,
-            foreground: true,
+            foreground: self.foreground,
         });
-        let fault = |source| ImageError::Holder { node: holder.node, fragment, source };
-        match self.parts.peers.ask(holder.node, &request, Bytes::new(), READ_PATIENCE).await {
+        let fault = |source| ImageError::Holder { node, fragment, source };
+        match self.parts.peers.ask(node, &request, Bytes::new(), READ_PATIENCE).await {
             Ok((Response::Bytes, bytes)) if bytes.len() == len_bytes as usize => Ok(bytes),
-            Ok(_) => Err(fault(CallError::Misfit { from: holder.node })),
+            Ok(_) => Err(fault(CallError::Misfit { from: node })),
             Err(error) => Err(fault(error)),
         }
     }
 
-    /// Fragments in the order they are asked: own node, own zone, others, those that do not answer, and last those that were not whole at the
-    /// seal: where everything else fails, what is wanted may still be in them.
+    /// Whether it is worth asking before all others: its node answers, and it is not known to be missing.
+    fn is_there(&self, record: &SlabRecord, fragment: FragmentIndex) -> bool {
+        let missing = FragmentSet::from_mask(record.sealed().map_or(0, |sealed| sealed.missing));
+        let view = self.parts.monitor.view();
+        let node = record.holders.get(usize::from(fragment.get())).and_then(|holder| view.node(holder.node));
+        !missing.contains(fragment) && node.is_some_and(|node| node.health == Health::Up)
+    }
+
+    /// Fragments in the order they are asked: own node, own zone, others, those that do not answer, and last those that are known not to be whole:
+    /// where everything else fails, what is wanted may still be in them.
     fn order(&self, record: &SlabRecord, view: &ClusterView) -> Vec<FragmentIndex> {
         let missing = record.sealed().map_or(0, |sealed| sealed.missing);
         let own_zone = view.zone_of(self.parts.own);
@@ -302,6 +343,12 @@ fn slice_pieces(image_len_bytes: u32, data_count: u8, range: &Range<u32>) -> Vec
     pieces
 }
 
+/// Whether the holder is not the one any more that the record says.
+fn is_outdated(fault: &ImageError) -> bool {
+    let ImageError::Holder { source: CallError::Refused { refusal, .. }, .. } = fault else { return false };
+    matches!(refusal, Refusal::NotHere | Refusal::NoSuchDrive | Refusal::OtherGeneration { .. })
+}
+
 /// Whether the same question may find an answer a moment later, or of a newer record.
 fn is_passing(fault: &ImageError) -> bool {
     match fault {
@@ -320,7 +367,10 @@ fn is_passing(fault: &ImageError) -> bool {
         },
         ImageError::Holder { source: CallError::Net(_), .. } => true,
         ImageError::Holder { source: CallError::Misfit { .. } | CallError::Format(_), .. } => false,
-        ImageError::Outside { .. } | ImageError::TooFew { .. } | ImageError::Mismatch => false,
+        ImageError::Outside { .. }
+        | ImageError::TooFew { .. }
+        | ImageError::NoSuchFragment { .. }
+        | ImageError::Mismatch => false,
     }
 }
 
@@ -339,7 +389,7 @@ fn verdict(slab: SlabId, offset_bytes: u32, known: bool, faults: &[ImageError]) 
         )
     };
     let reason = match faults {
-        [] if known => String::from("the slab is dead"),
+        [] if known => String::from("nobody was asked"),
         [] => String::from("the slab is not in the slab table"),
         faults => faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
     };

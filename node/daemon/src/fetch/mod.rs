@@ -33,6 +33,12 @@ pub enum FetchError {
         /// What they said.
         reason: String,
     },
+    /// The slab is dead: nothing pointed into it when it was killed, so what did so before is elsewhere or not at all.
+    #[error("{slab} is dead")]
+    Gone {
+        /// The slab.
+        slab: SlabId,
+    },
     /// All holders answered, and none of them, nor any k of them together, has the bytes as they were written.
     #[error("{slab}: bytes at {offset_bytes} are damaged at too many holders: {reason}")]
     Damaged {
@@ -46,6 +52,7 @@ pub enum FetchError {
 }
 
 /// Reads needles.
+#[derive(Clone)]
 pub struct Fetcher {
     image: ImageReader,
 }
@@ -54,6 +61,22 @@ impl Fetcher {
     /// Reads through `image`.
     pub fn new(image: ImageReader) -> Self {
         Self { image }
+    }
+
+    /// Reads as background work does, from now on.
+    pub fn in_background(&self) -> Self {
+        Self { image: self.image.in_background() }
+    }
+
+    /// The needle at `locator` as it lies in its slab, header and frames, checked.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn whole(&self, locator: &Locator) -> Result<Bytes, FetchError> {
+        let end = u32::try_from(locator.end_bytes()).map_err(|_| misfit(locator))?;
+        let all = 0..locator.plain_len_bytes;
+        let take = |bytes: &Bytes| whole_plain(bytes, locator, &all).map(|_| bytes.clone());
+        self.image.read(locator.slab, locator.offset_bytes..end, take).await
     }
 
     /// The bytes `plain` of the needle at `locator`, checked.

@@ -68,9 +68,11 @@ impl Buckets {
                 records.retain(|record| record.state == BucketState::Open);
                 Ok(records)
             }
-            other @ (ControlAnswer::Bucket(_) | ControlAnswer::Enrolments(_) | ControlAnswer::Drive(_)) => {
-                Err(misfit(&other))
-            }
+            other @ (ControlAnswer::Bucket(_)
+            | ControlAnswer::Enrolments(_)
+            | ControlAnswer::Drive(_)
+            | ControlAnswer::Drains(_)
+            | ControlAnswer::Nodes(_)) => Err(misfit(&other)),
         }
     }
 
@@ -189,9 +191,11 @@ impl Buckets {
     async fn ask(&self, name: &BucketName) -> Result<Option<BucketRecord>, StoreError> {
         match self.query(ControlQuery::Bucket(name.clone())).await? {
             ControlAnswer::Bucket(record) => Ok(record),
-            other @ (ControlAnswer::Buckets(_) | ControlAnswer::Enrolments(_) | ControlAnswer::Drive(_)) => {
-                Err(misfit(&other))
-            }
+            other @ (ControlAnswer::Buckets(_)
+            | ControlAnswer::Enrolments(_)
+            | ControlAnswer::Drive(_)
+            | ControlAnswer::Drains(_)
+            | ControlAnswer::Nodes(_)) => Err(misfit(&other)),
         }
     }
 

@@ -8,6 +8,7 @@ mod list;
 mod put;
 mod read;
 
+use crate::alarms::Alarms;
 use crate::fetch::{FetchError, Fetcher};
 use crate::ingest::{Ingest, IngestError};
 use crate::limits::PUT_LEN_BYTES_MAX;
@@ -57,6 +58,7 @@ struct Parts {
     meta: Arc<Meta>,
     ingest: Ingest,
     fetcher: Arc<Fetcher>,
+    alarms: Arc<Alarms>,
     buckets: Buckets,
     /// Bytes of objects on their way in.
     credits: Mutex<Credits>,
@@ -64,10 +66,17 @@ struct Parts {
 
 impl Store {
     /// A store on these parts, which refuses until the cluster was `found`.
-    pub fn new(env: Env, meta: Arc<Meta>, ingest: Ingest, fetcher: Fetcher, found: Found) -> Self {
+    pub fn new(
+        env: Env,
+        meta: Arc<Meta>,
+        ingest: Ingest,
+        fetcher: Arc<Fetcher>,
+        alarms: Arc<Alarms>,
+        found: Found,
+    ) -> Self {
         let buckets = Buckets::new(env.clone(), meta.clone(), found);
         let credits = Mutex::new(Credits::new(PUT_LEN_BYTES_MAX));
-        Self { parts: Arc::new(Parts { env, meta, ingest, fetcher: Arc::new(fetcher), buckets, credits }) }
+        Self { parts: Arc::new(Parts { env, meta, ingest, fetcher, alarms, buckets, credits }) }
     }
 
     async fn version(
@@ -75,7 +84,7 @@ impl Store {
         bucket: &BucketName,
         key: &ObjectKey,
         version: Option<VersionId>,
-    ) -> Result<(BucketClass, VersionRecord), StoreError> {
+    ) -> Result<(BucketRecord, VersionRecord), StoreError> {
         let parts = &self.parts;
         // Twice: the bucket may have been removed and made again since its id was learned.
         for fresh in [false, true] {
@@ -89,7 +98,7 @@ impl Store {
                 .map_err(|error| unavailable(&error))?
             {
                 GroupAnswer::Version(found) => {
-                    return found.map(|found| (record.class, found)).ok_or(StoreError::NoSuchKey);
+                    return found.map(|found| (record, found)).ok_or(StoreError::NoSuchKey);
                 }
                 GroupAnswer::NoSuchBucket => {}
                 other => return Err(misfit(&other)),
@@ -129,6 +138,9 @@ impl Parts {
                 }
                 Err(session_fenced())
             }
+            EntryOutcome::PlaceRefused => Err(StoreError::Unavailable {
+                reason: String::from("where the object was written is reclaimed already, try again"),
+            }),
         }
     }
 }
@@ -164,7 +176,9 @@ fn not_ingested(error: &IngestError) -> StoreError {
 fn not_fetched(error: &FetchError) -> StoreError {
     let reason = error.to_string();
     match error {
-        FetchError::Meta(_) | FetchError::Unavailable { .. } => StoreError::Unavailable { reason },
+        FetchError::Meta(_) | FetchError::Unavailable { .. } | FetchError::Gone { .. } => {
+            StoreError::Unavailable { reason }
+        }
         FetchError::Damaged { .. } => {
             tracing::error!(%reason, "object damaged");
             StoreError::Damaged { reason }
@@ -205,8 +219,8 @@ impl ObjectStore for Store {
         key: &ObjectKey,
         version: Option<VersionId>,
     ) -> Result<Box<dyn ObjectReader>, StoreError> {
-        let (class, record) = self.version(bucket, key, version).await?;
-        Ok(Box::new(read::Reader::new(self.parts.fetcher.clone(), class, record)))
+        let (bucket, record) = self.version(bucket, key, version).await?;
+        Ok(Box::new(read::Reader::new(self.parts.clone(), &bucket, key.clone(), record)))
     }
 
     async fn delete(

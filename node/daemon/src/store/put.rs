@@ -6,6 +6,7 @@
 use super::{Store, not_ingested, session_fenced};
 use crate::ingest::{Encoded, IngestError, Stored};
 use crate::limits::PUT_NEEDLES_IN_FLIGHT_MAX;
+use crate::pins::Pinned;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -39,6 +40,7 @@ pub(super) async fn begin(store: &Store, request: PutRequest) -> Result<Box<dyn 
         pieces: 0,
         in_flight: FuturesOrdered::new(),
         locators: Vec::new(),
+        pinned: Vec::new(),
         session: None,
         credits: Credited { store: store.clone(), grant: Some(grant) },
     }))
@@ -77,6 +79,8 @@ struct Session {
     pieces: u32,
     in_flight: FuturesOrdered<BoxFuture<'static, Result<Stored, IngestError>>>,
     locators: Vec<Locator>,
+    /// Their slabs are not reclaimed while this lives: until the commit is over, however it ends.
+    pinned: Vec<Pinned>,
     /// That of the slabs in which all needles so far are.
     session: Option<SessionId>,
     /// Last: given back after the buffers above are gone.
@@ -133,12 +137,13 @@ impl Session {
     }
 
     fn take_locator(&mut self, done: Result<Stored, IngestError>) -> Result<(), StoreError> {
-        let Stored { locator, session } = done.map_err(|error| not_ingested(&error))?;
+        let Stored { locator, session, pinned } = done.map_err(|error| not_ingested(&error))?;
         if *self.session.get_or_insert(session) != session {
             // A version names one session; of two the first is fenced, and the commit would be refused.
             return Err(session_fenced());
         }
         self.locators.push(locator);
+        self.pinned.push(pinned);
         Ok(())
     }
 

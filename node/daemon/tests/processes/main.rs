@@ -11,6 +11,8 @@
 
 mod support;
 
+mod socket;
+
 mod storm;
 
 mod kill;
@@ -26,3 +28,19 @@ mod door;
 mod rot;
 
 mod state;
+
+mod control;
+
+mod jobs;
+
+mod scrub;
+
+mod corruption;
+
+mod drain;
+
+mod compact;
+
+mod metrics;
+
+mod join;

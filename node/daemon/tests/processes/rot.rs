@@ -16,8 +16,8 @@ const BLOCK_LEN_BYTES: usize = 4096;
 /// The superblocks' reserves at both ends of a drive; extents lie between.
 const RESERVE_LEN_BYTES: u64 = 1 << 20;
 
-/// Overwrites random blocks with garbage, among those of the extents' area that hold something: others would show nothing.
-fn rot(drive: &Path, seed: u64) {
+/// Overwrites `count` random blocks with garbage, among those of the extents' area that hold something: others would show nothing.
+pub fn rot(drive: &Path, seed: u64, count: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let file = File::options().read(true).write(true).open(drive).unwrap();
     let end = file.metadata().unwrap().len() - RESERVE_LEN_BYTES;
@@ -29,17 +29,17 @@ fn rot(drive: &Path, seed: u64) {
             held.push(offset);
         }
     }
-    assert!(held.len() >= 2 * ROTTEN, "{} blocks hold something: too few to rot {ROTTEN}", held.len());
-    for index in sample(&mut rng, held.len(), ROTTEN) {
+    assert!(held.len() >= 2 * count, "{} blocks hold something: too few to rot {count}", held.len());
+    for index in sample(&mut rng, held.len(), count) {
         rng.fill_bytes(&mut block);
         file.write_all_at(&block, held[index]).unwrap();
     }
     file.sync_all().unwrap();
-    println!("{ROTTEN} of {} blocks that hold something are garbage now", held.len());
+    println!("{count} of {} blocks that hold something are garbage now", held.len());
 }
 
 /// The node that holds the most: whether some node of a zone was chosen for a slab at all is chance.
-async fn fullest(world: &World) -> u64 {
+pub async fn fullest(world: &World) -> u64 {
     let mut held = Vec::new();
     for node in world.nodes() {
         let used: u64 = world.status(node).await.drives.iter().map(|drive| drive.bytes_used).sum();
@@ -57,7 +57,7 @@ async fn every_read_is_right_while_blocks_of_a_drive_turn_to_garbage_and_after_i
 
     let node = fullest(&world).await;
     let drive = world.cluster.processes.drive_path(node);
-    let rotting = tokio::task::spawn_blocking(move || rot(&drive, 1));
+    let rotting = tokio::task::spawn_blocking(move || rot(&drive, 1, ROTTEN));
     while !rotting.is_finished() {
         stored.compare(&world.client_at(node)).await;
     }
@@ -81,7 +81,7 @@ async fn every_read_is_right_while_blocks_of_an_erasure_coded_drive_turn_to_garb
     storm.goes_on_for(600, "before the rot").await;
     let stored = storm.end().await;
     watch::make_cold(&world.cluster, 1 << 20).await.unwrap();
-    rot(&world.cluster.processes.drive_path(fullest(&world).await), 2);
+    rot(&world.cluster.processes.drive_path(fullest(&world).await), 2, ROTTEN);
     for node in world.nodes() {
         stored.compare(&world.client_at(node)).await;
     }

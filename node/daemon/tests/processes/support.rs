@@ -56,14 +56,18 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_with(&shape()).await
+    }
+
+    pub async fn start_with(shape: &Shape) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let world = Self { cluster: Self::cluster(dir.path()).await, dir };
+        let world = Self { cluster: Self::cluster(dir.path(), shape).await, dir };
         world.client().create_bucket().bucket(BUCKET).send().await.unwrap();
         world
     }
 
-    async fn cluster(dir: &Path) -> Cluster {
-        let started = Cluster::start(program(), &dir.join("cluster"), &shape(), &OsRng, |_| {}).await;
+    async fn cluster(dir: &Path, shape: &Shape) -> Cluster {
+        let started = Cluster::start(program(), &dir.join("cluster"), shape, &OsRng, |_| {}).await;
         started.unwrap_or_else(|error| panic!("cluster does not start: {error}"))
     }
 
@@ -71,7 +75,7 @@ impl World {
     pub async fn restarted(self) -> Self {
         let Self { cluster, dir } = self;
         cluster.stop().await;
-        Self { cluster: Self::cluster(dir.path()).await, dir }
+        Self { cluster: Self::cluster(dir.path(), &shape()).await, dir }
     }
 
     /// A folder beside the cluster's.

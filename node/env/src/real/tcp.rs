@@ -12,7 +12,8 @@ pub mod transport;
 pub use transport::{Channel, PlainTcp, Transport};
 
 use crate::limits::{
-    CALLS_PER_PEER_MAX, REQUESTS_PER_PEER_LEN_BYTES_MAX, REQUESTS_PER_PEER_MAX, SEND_QUEUE_LEN_BYTES_MAX,
+    CALLS_PER_PEER_MAX, GUEST_REQUESTS_MAX, GUESTS_MAX, REQUESTS_PER_PEER_LEN_BYTES_MAX,
+    REQUESTS_PER_PEER_MAX, SEND_QUEUE_LEN_BYTES_MAX,
 };
 use crate::{Clock, Handler, Net, NetError, Rng, Spawn};
 use calls::Calls;
@@ -38,7 +39,7 @@ pub struct TcpConfig {
     pub cluster: ClusterId,
     /// This node.
     pub node: NodeId,
-    /// The peers and where they listen, as `host:port`. Nobody else is served. The own node may be among them.
+    /// The peers and where they listen, as `host:port`. Of others a few are served at once. The own node may be among them.
     pub peers: BTreeMap<NodeId, String>,
     /// The bounds.
     pub limits: TcpLimits,
@@ -98,13 +99,16 @@ struct Shared {
     spawn: Arc<dyn Spawn>,
     transport: Arc<dyn Transport>,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
+    /// Who is connected, or was, and not known.
+    guests: Mutex<BTreeMap<NodeId, Arc<Inbound>>>,
     handler: OnceLock<Arc<dyn Handler>>,
     /// Bounds the calls of this node to itself.
     own_calls: Arc<Semaphore>,
 }
 
 struct Peer {
-    address: String,
+    /// Where it listens, the latest word first. They are tried in turn: one that was configured may be right again after all nodes have moved.
+    addresses: Vec<String>,
     calls: Arc<Calls>,
     inbound: Arc<Inbound>,
     /// Whether its link was started.
@@ -139,6 +143,7 @@ impl TcpNet {
             spawn,
             transport,
             peers: Mutex::default(),
+            guests: Mutex::default(),
             handler: OnceLock::new(),
             own_calls: Arc::new(Semaphore::new(limits.calls_max)),
         };
@@ -157,16 +162,29 @@ impl TcpNet {
     /// Adds a peer, or says where it listens now. A connection that is there stays.
     pub fn set_peer(&self, peer: NodeId, address: String) {
         let limits = self.shared.limits;
-        let mut peers = self.shared.peers();
-        match peers.get_mut(&peer) {
-            Some(known) => known.address = address,
-            None => {
-                let calls = Calls::new(peer, limits);
-                peers.insert(peer, Peer { address, calls, inbound: Inbound::new(limits), linked: false });
-            }
+        let is_new = {
+            let mut peers = self.shared.peers();
+            let is_new = !peers.contains_key(&peer);
+            let known = peers.entry(peer).or_insert_with(|| Peer {
+                addresses: Vec::new(),
+                calls: Calls::new(peer, limits),
+                inbound: Inbound::new(limits),
+                linked: false,
+            });
+            known.addresses.retain(|known| *known != address);
+            known.addresses.insert(0, address);
+            known.addresses.truncate(ADDRESSES_MAX);
+            is_new
+        };
+        // One that was a guest comes again as a peer, with a peer's room.
+        if let Some(guest) = self.shared.guests().remove(&peer).filter(|_| is_new) {
+            guest.take_over();
         }
     }
 }
+
+/// Addresses of a peer that are tried: the latest and the one before.
+const ADDRESSES_MAX: usize = 2;
 
 impl Shared {
     fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
@@ -177,12 +195,36 @@ impl Shared {
         Hello { cluster: self.cluster, node: self.node }
     }
 
-    fn address(&self, peer: NodeId) -> Option<String> {
-        self.peers().get(&peer).map(|peer| peer.address.clone())
+    fn guests(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Inbound>>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn inbound(&self, peer: NodeId) -> Option<Arc<Inbound>> {
-        self.peers().get(&peer).map(|peer| Arc::clone(&peer.inbound))
+    /// Where the peer is dialed after so many dials in vain.
+    fn address(&self, peer: NodeId, failed: usize) -> Option<String> {
+        let peers = self.peers();
+        let addresses = &peers.get(&peer)?.addresses;
+        addresses.get(failed.checked_rem(addresses.len())?).cloned()
+    }
+
+    /// What is kept of who connects; `None` where there is no room for another one that is not known.
+    fn inbound(&self, from: NodeId) -> Option<Arc<Inbound>> {
+        if let Some(peer) = self.peers().get(&from) {
+            return Some(Arc::clone(&peer.inbound));
+        }
+        let mut guests = self.guests();
+        if !guests.contains_key(&from) && guests.len() >= GUESTS_MAX {
+            // Those that are gone and have nothing under way here any more.
+            guests.retain(|_, guest| Arc::strong_count(guest) > 1 || !guest.is_idle());
+            if guests.len() >= GUESTS_MAX {
+                return None;
+            }
+        }
+        let limits = TcpLimits {
+            requests_max: self.limits.requests_max.min(GUEST_REQUESTS_MAX),
+            request_len_bytes_max: WIRE_HEAD_LEN_BYTES_MAX as usize + WIRE_PAYLOAD_LEN_BYTES_MAX as usize,
+            ..self.limits
+        };
+        Some(Arc::clone(guests.entry(from).or_insert_with(|| Inbound::new(limits))))
     }
 
     /// The calls to `peer`, whose link is started by the first of them.
@@ -249,6 +291,10 @@ impl Net for TcpNet {
         } else {
             Box::pin(shared.call_peer(to, request, deadline))
         }
+    }
+
+    fn introduce(&self, peer: NodeId, address: SocketAddr) {
+        self.set_peer(peer, address.to_string());
     }
 
     fn serve(&self, handler: Arc<dyn Handler>) {

@@ -9,6 +9,7 @@ fn example() -> Superblock {
         incarnation: 3,
         device_len_bytes: 64 * MIB,
         extent_len_bytes: EXTENT_LEN_BYTES_MIN,
+        verified: Verified::default(),
     }
 }
 
@@ -28,7 +29,7 @@ fn torn() -> Result<Superblock, FormatError> {
 
 fn newer() -> Result<Superblock, FormatError> {
     let mut block = example().encode().unwrap();
-    block[8] = 2;
+    block[8] = 3;
     mend(&mut block);
     Superblock::decode(&block)
 }
@@ -127,13 +128,13 @@ fn only_four_zero_blocks_are_blank() {
 fn a_newer_copy_anywhere_refuses_the_drive() {
     let good = Ok(example());
     let copies = [good.clone(), good.clone(), good, newer()];
-    assert_eq!(choose(&copies), Err(SuperblockError::Version { found: 2, known: 1 }));
+    assert_eq!(choose(&copies), Err(SuperblockError::Version { found: 3, known: 2 }));
 }
 
 #[test]
 fn a_flipped_version_is_damage_and_not_a_newer_version() {
     let mut block = example().encode().unwrap();
-    block[8] = 2;
+    block[8] = 3;
     assert!(matches!(Superblock::decode(&block), Err(FormatError::Checksum { .. })));
 }
 
@@ -187,14 +188,46 @@ proptest! {
     }
 
     #[test]
-    fn a_copy_survives_the_round_trip(cluster: u128, drive: u128, incarnation: u32, blocks in 1000u64..1 << 36) {
+    fn a_copy_survives_the_round_trip(
+        cluster: u128, drive: u128, incarnation: u32, blocks in 1000u64..1 << 36,
+        since in 0u64..9, tour: Option<(u64, u64, Option<u64>)>,
+    ) {
+        let tour = tour.map(|(began, origin, upto)| TourPlace {
+            began: WallTime::from_unix_millis(began),
+            origin: SlabId::from_bits(origin),
+            upto: upto.map(SlabId::from_bits),
+        });
+        let since = (since != 0).then(|| WallTime::from_unix_millis(since));
         let superblock = Superblock {
             cluster: ClusterId::new(cluster),
             drive: DriveId::new(drive),
             incarnation,
             device_len_bytes: blocks * 4096,
             extent_len_bytes: EXTENT_LEN_BYTES_MIN,
+            verified: Verified { since, tour },
         };
         prop_assert_eq!(Superblock::decode(&superblock.encode().unwrap()), Ok(superblock));
     }
+}
+
+#[test]
+fn a_copy_of_the_first_version_says_nothing_of_tours_and_none_is_older() {
+    let mut block = example().encode().unwrap();
+    block[8] = 1;
+    mend(&mut block);
+    assert_eq!(Superblock::decode(&block), Ok(example()));
+    block[8] = 0;
+    mend(&mut block);
+    assert!(matches!(Superblock::decode(&block), Err(FormatError::Version { found: 0, known: 2, .. })));
+}
+
+#[test]
+fn a_tour_is_no_part_of_who_the_drive_is_and_its_tag_is_checked() {
+    let tour = TourPlace { began: WallTime::from_unix_millis(1), origin: SlabId::from_bits(2), upto: None };
+    let other = Superblock { verified: Verified { since: None, tour: Some(tour) }, ..example() };
+    assert!(other.agrees_with(&example()));
+    let mut block = other.encode().unwrap();
+    block[72] = 3;
+    mend(&mut block);
+    assert!(matches!(Superblock::decode(&block), Err(FormatError::Field { field: "tour", found: 3, .. })));
 }

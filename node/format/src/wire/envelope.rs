@@ -8,7 +8,7 @@ use strongroom_types::limits::{WIRE_HEAD_LEN_BYTES_MAX, WIRE_PAYLOAD_LEN_BYTES_M
 
 const MAGIC: [u8; 4] = *b"SRWF";
 /// Version of the envelope. Peers agree on it in their hello; another one in a frame breaks the connection.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 const STRUCTURE: Structure = Structure::Envelope;
 const CRC_AT: usize = EnvelopeHeader::LEN_BYTES - 4;
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use strongroom_types::{
     ClusterId, DriveId, Epoch, FragmentIndex, Generation, GroupId, NodeId, Profile, RowSequence, SessionId,
-    SlabId, ZoneId,
+    SlabId, SlabRecord, ZoneId,
 };
 
 /// A request.
@@ -25,7 +25,7 @@ pub enum Request {
     WriteFragment(WriteFragment),
     /// The cold fragment is written: make it durable, with its checksum table.
     FinishFragment(FinishFragment),
-    /// Read the image from your own copy, or from peers, compute these fragments, write them to their holders.
+    /// Read the image from copies, or what is left of it from fragments, compute these fragments, write them to their holders.
     Encode(Encode),
     /// Give back the space of a fragment of a superseded layout.
     Free(Free),
@@ -45,6 +45,8 @@ pub enum Request {
         /// Encoded by `node/meta`.
         body: Bytes,
     },
+    /// Add up what fragments near you contribute to others. The answer's payload: a sum for each of these, one behind the other.
+    Sum(Sum),
 }
 
 /// An answer.
@@ -54,7 +56,7 @@ pub enum Response {
     Pong(Pong),
     /// It is done and, where the request changes anything, durable.
     Done,
-    /// To `Read`: the payload holds the bytes.
+    /// To `Read` and `Sum`: the payload holds the bytes.
     Bytes,
     /// To `Seal`.
     Sealed(SealReport),
@@ -167,6 +169,8 @@ pub struct DriveState {
     pub extent_len_bytes: u32,
     /// Whether it takes new fragments.
     pub writable: bool,
+    /// What it held is gone for good: it came back as an old image of itself, or another device is in its place.
+    pub gone: bool,
 }
 
 /// Which fragment, where.
@@ -180,6 +184,27 @@ pub struct FragmentAddress {
     pub fragment: FragmentIndex,
     /// The layout it belongs to.
     pub generation: Generation,
+}
+
+impl FragmentAddress {
+    /// Where `record` says that this fragment is; `None` where its layout has no such fragment.
+    pub fn of(record: &SlabRecord, fragment: FragmentIndex) -> Option<Self> {
+        let (holder, generation) = record.place(fragment)?;
+        Some(Self { drive: holder.drive, slab: record.slab, fragment, generation })
+    }
+
+    /// Where `record` says that its fragments are, in their order, each with the drive's node.
+    pub fn all_of(record: &SlabRecord) -> impl Iterator<Item = (NodeId, Self)> + '_ {
+        (0u8..).map(FragmentIndex::new).zip(&record.holders).filter_map(|(fragment, holder)| {
+            let address = Self::of(record, fragment)?;
+            Some((holder.node, address))
+        })
+    }
+
+    /// Whether it is where `record` says that this fragment is.
+    pub fn is_of(&self, record: &SlabRecord) -> bool {
+        Self::of(record, self.fragment) == Some(*self)
+    }
 }
 
 /// A row to append. The first row (sequence 0) makes the fragment.
@@ -286,13 +311,11 @@ pub struct FinishFragment {
 pub struct Encode {
     /// The slab.
     pub slab: SlabId,
-    /// The layout to read from (copies).
-    pub source_generation: Generation,
-    /// Where whole copies are: node, drive, fragment; the nearest first.
-    pub sources: Vec<(NodeId, DriveId, FragmentIndex)>,
-    /// The layout to make.
+    /// What to read.
+    pub sources: Sources,
+    /// What the fragments are made under.
     pub generation: Generation,
-    /// Its profile.
+    /// The profile that they are of.
     pub profile: Profile,
     /// Bytes of the image.
     pub image_len_bytes: u32,
@@ -303,7 +326,75 @@ pub struct Encode {
     /// The slab's epoch at its seal.
     pub epoch: Epoch,
     /// The fragments to make and who is to hold them.
-    pub targets: Vec<(FragmentIndex, NodeId, DriveId)>,
+    pub targets: Vec<Target>,
+}
+
+/// A fragment to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Which.
+    pub fragment: FragmentIndex,
+    /// The node that is to have it.
+    pub node: NodeId,
+    /// On which drive.
+    pub drive: DriveId,
+    /// What it was when it was made before, if it was: it must come out the same.
+    pub before: Option<MadeBefore>,
+}
+
+/// A fragment that was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeBefore {
+    /// What it was made under.
+    pub generation: Generation,
+    /// CRC32C of its checksum table, as the slab table has it.
+    pub table_crc32c: u32,
+}
+
+/// What an encoder reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sources {
+    /// Whole copies of the image, the nearest first: any one will do.
+    Copies(Vec<Source>),
+    /// Fragments of the profile that is made, the nearest first: any k will do.
+    Fragments(Vec<Source>),
+    /// The same; but each fragment that is made is read from where it is now, as long as that gives it, and from k others only for what it does not.
+    Moved(Vec<Source>),
+}
+
+impl Sources {
+    /// Them, of whatever kind.
+    pub fn all(&self) -> &[Source] {
+        match self {
+            Self::Copies(all) | Self::Fragments(all) | Self::Moved(all) => all,
+        }
+    }
+}
+
+/// A fragment to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The node that has it.
+    pub node: NodeId,
+    /// Which.
+    pub address: FragmentAddress,
+}
+
+/// A zone's part of the same bytes of fragments that are made again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    /// The profile that they are of.
+    pub profile: Profile,
+    /// The k fragments that they are made from, by bits: what each is multiplied by depends on all of them.
+    pub present: u32,
+    /// The fragments that are made.
+    pub wanted: Vec<FragmentIndex>,
+    /// Those of `present` that are read and added up here.
+    pub sources: Vec<Source>,
+    /// First byte in each fragment's data: whole blocks.
+    pub offset_bytes: u32,
+    /// How many bytes: whole blocks.
+    pub len_bytes: u32,
 }
 
 /// A fragment to give back.

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use strongroom_format::checksum::FragmentKey;
 use strongroom_format::cold::{ChecksumTable, ColdMark, slice_len};
-use strongroom_format::extent::{ExtentHeader, ExtentKind, free_block};
+use strongroom_format::extent::{ExtentHeader, ExtentKind, free_block, retired_block};
 use strongroom_format::needle::{self, NeedleFlags, NeedleHeader, NeedleMeta};
 use strongroom_format::row::{self, RowFields};
 use strongroom_format::seal_mark::SealMark;
-use strongroom_format::superblock::Superblock;
+use strongroom_format::superblock::{Superblock, TourPlace, Verified};
+use strongroom_format::wire::message::{MadeBefore, Source, Sources, Sum, Target};
 use strongroom_format::wire::{
     Append, DriveState, Encode, EnvelopeHeader, FinishFragment, FragmentAddress, FragmentReport, Frame,
     FrameKind, Free, Hello, Pong, Read, Refusal, Report, Request, Response, Seal, SealReport, Settle,
@@ -15,7 +16,7 @@ use strongroom_format::wire::{
 };
 use strongroom_types::{
     BucketClass, BucketId, ClusterId, DriveId, Epoch, FragmentIndex, Generation, GroupId, NodeId, ObjectKey,
-    Profile, RowSequence, SessionId, SlabId, VersionId, ZoneId,
+    Profile, RowSequence, SessionId, SlabId, VersionId, WallTime, ZoneId,
 };
 
 /// A structure's bytes.
@@ -52,7 +53,12 @@ pub fn examples() -> Vec<Example> {
     }
     add("hello", "first", &Hello { cluster: CLUSTER, node: NodeId::new(0x0A0B) }.encode());
     for request in requests() {
-        add("request", &variant(&request), &Frame::request(&request, Bytes::new()).head);
+        let name = match &request {
+            Request::Encode(Encode { sources: Sources::Fragments(_), .. }) => String::from("encode-again"),
+            Request::Encode(Encode { sources: Sources::Moved(_), .. }) => String::from("encode-moved"),
+            other => variant(other),
+        };
+        add("request", &name, &Frame::request(&request, Bytes::new()).head);
     }
     for response in responses() {
         let name = match &response {
@@ -77,8 +83,13 @@ fn blocks(add: &mut impl FnMut(&'static str, &str, &[u8])) {
         incarnation: 1,
         device_len_bytes: 1_900_000_051_200,
         extent_len_bytes: 16 << 20,
+        verified: Verified::default(),
     };
     add("superblock", "drive", &superblock.encode().unwrap());
+    let at = WallTime::from_unix_millis;
+    let tour = Some(TourPlace { began: at(1_790_000_000_000), origin: SLAB, upto: Some(SLAB) });
+    let verified = Verified { since: Some(at(1_780_000_000_000)), tour };
+    add("superblock", "tour", &Superblock { verified, ..superblock }.encode().unwrap());
 
     let extent = ExtentHeader {
         drive: DRIVE,
@@ -94,6 +105,7 @@ fn blocks(add: &mut impl FnMut(&'static str, &str, &[u8])) {
     let cold = ExtentHeader { kind: ExtentKind::Cold, profile: Profile::new(7, 5).unwrap(), ..extent };
     add("extent_header", "cold", &cold.encode(7).unwrap());
     add("extent_header", "free", &free_block(DRIVE, 7));
+    add("extent_header", "retired", &retired_block(DRIVE, 7));
 
     let first = RowFields {
         slab: SLAB,
@@ -205,6 +217,23 @@ fn requests() -> Vec<Request> {
     let profile = Profile::copies(3).unwrap();
     let coded = Profile::new(7, 5).unwrap();
     let (epoch, rows, root_crc32c, image_len_bytes) = (Epoch::new(3), 400, 0x1234_5678, 100 << 20);
+    let before = MadeBefore { generation: ADDRESS.generation, table_crc32c: 0x9ABC_DEF0 };
+    let encode = Encode {
+        slab: SLAB,
+        sources: Sources::Fragments(vec![Source { node: NodeId::new(1), address: ADDRESS }]),
+        generation: ADDRESS.generation.next(),
+        profile: coded,
+        image_len_bytes,
+        rows,
+        root_crc32c,
+        epoch,
+        targets: vec![Target {
+            fragment: FragmentIndex::new(3),
+            node: NodeId::new(2),
+            drive: DRIVE,
+            before: Some(before),
+        }],
+    };
     vec![
         Request::Ping,
         Request::Append(Append {
@@ -232,21 +261,32 @@ fn requests() -> Vec<Request> {
             root_crc32c,
         }),
         Request::Encode(Encode {
-            slab: SLAB,
-            source_generation: Generation::FIRST,
-            sources: vec![(NodeId::new(1), DRIVE, FragmentIndex::new(0))],
-            generation: Generation::new(2),
-            profile: coded,
-            image_len_bytes,
-            rows,
-            root_crc32c,
-            epoch,
-            targets: vec![(FragmentIndex::new(3), NodeId::new(2), DRIVE)],
+            sources: Sources::Copies(vec![Source { node: NodeId::new(1), address: ADDRESS }]),
+            targets: vec![Target {
+                fragment: FragmentIndex::new(3),
+                node: NodeId::new(2),
+                drive: DRIVE,
+                before: None,
+            }],
+            ..encode.clone()
         }),
+        Request::Encode(Encode {
+            sources: Sources::Moved(vec![Source { node: NodeId::new(1), address: ADDRESS }]),
+            ..encode.clone()
+        }),
+        Request::Encode(encode),
         Request::Free(Free { address: ADDRESS }),
         Request::Report(Report { drive: DRIVE, after: Some(SLAB), limit: 1000 }),
         Request::Raft { group: Some(GroupId::new(3)), body: Bytes::from_static(b"raft") },
         Request::Meta { group: None, body: Bytes::from_static(b"meta") },
+        Request::Sum(Sum {
+            profile: coded,
+            present: 0b110,
+            wanted: vec![FragmentIndex::new(0), FragmentIndex::new(3)],
+            sources: vec![Source { node: NodeId::new(1), address: ADDRESS }],
+            offset_bytes: 262_144,
+            len_bytes: 8192,
+        }),
     ]
 }
 
@@ -262,7 +302,8 @@ fn responses() -> Vec<Response> {
                 extents_total: 1000,
                 extents_free: 900,
                 extent_len_bytes: 16 << 20,
-                writable: true,
+                writable: false,
+                gone: true,
             }],
             drives_failed: 1,
         }),

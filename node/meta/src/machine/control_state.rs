@@ -7,26 +7,31 @@
 //! 'n' name     bucket id; ordered by name
 //! 'e' node     incarnations given to a node
 //! 'd' drive    what was last seen of a drive
+//! 'r' subject  since when a node or drive is to be emptied
+//! 'm' node     a node that was admitted
 //! ```
 
 use super::MachineError;
 use super::view::{Changes, View};
 use crate::codec::{RecordError, decode};
 use crate::control::{
-    BucketRecord, BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply, SeenDrive,
+    BucketRecord, BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply, NodeRecord,
+    NodeStanding, SeenDrive,
 };
-use crate::limits::{DRIVES_SEEN_MAX, ENROLMENT_NONCES_MAX, SCAN_KEYS};
+use crate::limits::{DRAINS_MAX, DRIVES_SEEN_MAX, ENROLMENT_NONCES_MAX, NODES_SEEN_MAX, SCAN_KEYS};
 use crate::raft_id::RaftId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strongroom_types::limits::{BUCKETS_MAX, NODES_MAX};
-use strongroom_types::{BucketId, BucketName, ClusterId, DriveId, NodeId};
+use strongroom_types::{BucketId, BucketName, ClusterId, DrainSubject, DriveId, Member, NodeId, WallTime};
 
 const CLUSTER: &[u8] = b"c";
 const NEXT: &[u8] = b"x";
 const NAMES: u8 = b'n';
 const ENROLMENTS: u8 = b'e';
 const DRIVES: u8 = b'd';
+const DRAINS: u8 = b'r';
+const NODES: u8 = b'm';
 
 fn record_key(bucket: BucketId) -> Vec<u8> {
     [&b"i"[..], &bucket.get().to_be_bytes()].concat()
@@ -76,11 +81,64 @@ fn enrolments(view: &impl View) -> Result<BTreeMap<NodeId, u32>, MachineError> {
     let mut found = BTreeMap::new();
     for (key, value) in view.range(&[ENROLMENTS], &[ENROLMENTS + 1], NODES_MAX)? {
         let given: Given = decode("enrolment", &value)?;
-        let odd = RecordError::Undecodable { what: "key of an enrolment" };
-        let node = key[1..].try_into().map_err(|_| odd)?;
-        found.insert(NodeId::new(u64::from_be_bytes(node)), given.last);
+        found.insert(node_in("key of an enrolment", &key)?, given.last);
     }
     Ok(found)
+}
+
+/// The node in a key that is a table's letter and the node.
+fn node_in(what: &'static str, key: &[u8]) -> Result<NodeId, RecordError> {
+    let node = key[1..].try_into().map_err(|_| RecordError::Undecodable { what })?;
+    Ok(NodeId::new(u64::from_be_bytes(node)))
+}
+
+fn node_key(node: NodeId) -> Vec<u8> {
+    [&[NODES], &node.get().to_be_bytes()[..]].concat()
+}
+
+fn nodes(view: &impl View) -> Result<BTreeMap<NodeId, NodeRecord>, MachineError> {
+    let mut found = BTreeMap::new();
+    for (key, value) in view.range(&[NODES], &[NODES + 1], NODES_SEEN_MAX)? {
+        found.insert(node_in("key of a node", &key)?, decode("node", &value)?);
+    }
+    Ok(found)
+}
+
+fn is_dismissed(view: &impl View, node: NodeId) -> Result<bool, MachineError> {
+    let record: Option<NodeRecord> = view.record("node", &node_key(node))?;
+    Ok(record.is_some_and(|record| record.standing == NodeStanding::Dismissed))
+}
+
+fn admit_node(changes: &mut Changes<'_>, member: Member) -> Result<ControlReply, MachineError> {
+    let Member { node, zone, address } = member;
+    match changes.record::<NodeRecord>("node", &node_key(node))? {
+        Some(record) if record.standing == NodeStanding::Dismissed => return Ok(ControlReply::Dismissed),
+        Some(record) if record.zone != zone => return Ok(ControlReply::OtherZone { zone: record.zone }),
+        Some(record) if record.address == address => return Ok(ControlReply::Done),
+        Some(_) => {}
+        None => {
+            let known = nodes(changes)?;
+            let members = known.values().filter(|record| record.standing == NodeStanding::Member).count();
+            if members >= NODES_MAX || known.len() >= NODES_SEEN_MAX {
+                return Ok(ControlReply::Full);
+            }
+        }
+    }
+    changes.put(node_key(node), &NodeRecord { zone, address, standing: NodeStanding::Member });
+    Ok(ControlReply::Done)
+}
+
+/// What it was given as a voter goes, and its drain: its record is what keeps its id from being used again.
+fn dismiss_node(changes: &mut Changes<'_>, node: NodeId) -> Result<ControlReply, MachineError> {
+    let Some(record) = changes.record::<NodeRecord>("node", &node_key(node))? else {
+        return Ok(ControlReply::NoSuchNode);
+    };
+    if record.standing == NodeStanding::Member {
+        changes.put(node_key(node), &NodeRecord { standing: NodeStanding::Dismissed, ..record });
+        changes.remove(enrolment_key(node));
+        changes.remove(drain_key(DrainSubject::Node(node)));
+    }
+    Ok(ControlReply::Done)
 }
 
 fn enrol(
@@ -89,6 +147,9 @@ fn enrol(
     nonce: u64,
     after: u32,
 ) -> Result<ControlReply, MachineError> {
+    if is_dismissed(changes, node)? {
+        return Ok(ControlReply::Dismissed);
+    }
     let found: Option<Given> = changes.record("enrolment", &enrolment_key(node))?;
     if found.is_none() && enrolments(changes)?.len() >= NODES_MAX {
         return Ok(ControlReply::Full);
@@ -144,12 +205,54 @@ fn drives_are_full(view: &impl View) -> Result<bool, MachineError> {
     Ok(view.range(&[DRIVES], &[DRIVES + 1], DRIVES_SEEN_MAX)?.len() >= DRIVES_SEEN_MAX)
 }
 
+fn drain_key(subject: DrainSubject) -> Vec<u8> {
+    match subject {
+        DrainSubject::Node(node) => [&[DRAINS, b'n'], &node.get().to_be_bytes()[..]].concat(),
+        DrainSubject::Drive(drive) => [&[DRAINS, b'd'], &drive.get().to_be_bytes()[..]].concat(),
+    }
+}
+
+/// A subject and since when: the key is not taken apart again.
+type Drain = (DrainSubject, WallTime);
+
+fn drains(view: &impl View) -> Result<BTreeMap<DrainSubject, WallTime>, MachineError> {
+    let found = view.range(&[DRAINS], &[DRAINS + 1], DRAINS_MAX)?;
+    found.iter().map(|(_, value)| Ok(decode::<Drain>("drain", value)?)).collect()
+}
+
+fn begin_drain(
+    changes: &mut Changes<'_>,
+    subject: DrainSubject,
+    at: WallTime,
+) -> Result<ControlReply, MachineError> {
+    if let DrainSubject::Drive(drive) = subject
+        && changes.get(&drive_key(drive))?.is_none()
+    {
+        return Ok(ControlReply::NoSuchDrive);
+    }
+    if let DrainSubject::Node(node) = subject
+        && is_dismissed(changes, node)?
+    {
+        return Ok(ControlReply::Dismissed);
+    }
+    let key = drain_key(subject);
+    if changes.get(&key)?.is_none() {
+        if drains(changes)?.len() >= DRAINS_MAX {
+            return Ok(ControlReply::Full);
+        }
+        changes.put(key, &(subject, at));
+    }
+    Ok(ControlReply::Done)
+}
+
 pub(crate) fn query(view: &impl View, query: &ControlQuery) -> Result<ControlAnswer, MachineError> {
     Ok(match query {
         ControlQuery::Bucket(name) => ControlAnswer::Bucket(by_name(view, name)?),
         ControlQuery::Buckets => ControlAnswer::Buckets(all(view)?),
         ControlQuery::Enrolments => ControlAnswer::Enrolments(enrolments(view)?),
         ControlQuery::Drive(drive) => ControlAnswer::Drive(view.record("drive", &drive_key(*drive))?),
+        ControlQuery::Drains => ControlAnswer::Drains(drains(view)?),
+        ControlQuery::Nodes => ControlAnswer::Nodes(nodes(view)?),
     })
 }
 
@@ -224,6 +327,13 @@ pub(crate) fn apply(
         ControlCommand::AdmitDrive { drive, incarnation, run, after } => {
             admit_drive(changes, drive, SeenDrive { incarnation, run, stale: false }, after)
         }
+        ControlCommand::BeginDrain { subject, at } => begin_drain(changes, subject, at),
+        ControlCommand::EndDrain { subject } => {
+            changes.remove(drain_key(subject));
+            Ok(ControlReply::Done)
+        }
+        ControlCommand::AdmitNode { member } => admit_node(changes, member),
+        ControlCommand::DismissNode { node } => dismiss_node(changes, node),
         ControlCommand::RemoveBucket { bucket, round } => {
             let Some(record) = by_id(changes, bucket)? else { return Ok(ControlReply::NoSuchBucket) };
             match record.state {

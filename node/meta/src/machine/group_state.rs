@@ -1,20 +1,23 @@
-//! The state of a data group: keys and versions (see `namespace`), fenced sessions (see `session`), and the slab table.
+//! The state of a data group: keys and versions (see `namespace`), what they have in slabs (see `pointers`), fenced sessions (see `session`), and the slab table.
 //!
 //! ```text
 //! 's' slab   slab record
 //! 'x'        count of slabs ever opened; the next slab's number
 //! ```
+//!
+//! **Invariant** A slab leaves the table only once it is dead. So one that is not there, and whose number is below the count, was dead.
 
 use super::MachineError;
 use super::list::{Listing, list};
 use super::namespace::{self, Admission, Position};
-use super::session;
 use super::slab::{self, Layout};
 use super::view::{Changes, View};
+use super::{pointers, session};
 use crate::codec::decode;
 use crate::group::{Entry, EntryOutcome, GroupAnswer, GroupCommand, GroupQuery, GroupReply};
 use crate::limits::{SCAN_KEYS, SLABS_PAGE_MAX};
-use strongroom_types::{GroupId, SlabId, SlabRecord, SlabState};
+use strongroom_types::slab::MadeAgain;
+use strongroom_types::{Generation, GroupId, SlabId, SlabRecord, SlabState};
 
 const SLABS: u8 = b's';
 const SLAB_COUNT: &[u8] = b"x";
@@ -110,6 +113,12 @@ pub(crate) fn apply(
         GroupCommand::CountWhole { slab, generation, whole } => {
             change_slab(changes, slab, |record| slab::count_whole(record, generation, whole))
         }
+        GroupCommand::SetHolders { slab, generation, layout, made } => {
+            change_slab(changes, slab, |record| slab::set_holders(record, generation, layout, &made))
+        }
+        GroupCommand::CountMissing { slab, generation, missing } => {
+            change_slab(changes, slab, |record| slab::count_missing(record, generation, missing))
+        }
         GroupCommand::AbandonLayout { slab, layout } => {
             change_slab(changes, slab, |record| slab::abandon_layout(record, layout))
         }
@@ -118,7 +127,57 @@ pub(crate) fn apply(
             session::fence(changes, session);
             Ok(GroupReply::Done)
         }
+        GroupCommand::WriterDone { slab } => change_slab(changes, slab, slab::writer_done),
+        GroupCommand::CloseSlab { slab } => {
+            pointers::close(changes, slab);
+            Ok(GroupReply::Done)
+        }
+        GroupCommand::Relocate { session, .. } if session::is_fenced(changes, session)? => {
+            Ok(GroupReply::SessionFenced)
+        }
+        GroupCommand::Relocate { moves, .. } => {
+            let outcomes = moves.iter().map(|one| namespace::relocate(changes, one));
+            Ok(GroupReply::Relocated(outcomes.collect::<Result<_, _>>()?))
+        }
+        GroupCommand::KillSlab { slab, generation } => {
+            change_slab(changes, slab, |record| slab::kill(record, generation))
+        }
+        GroupCommand::ReleaseSlab { slab, session } => {
+            let released = pointers::release(changes, slab, session)?;
+            Ok(if released { GroupReply::Done } else { GroupReply::NotEmpty })
+        }
+        GroupCommand::ForgetSlab { slab } => forget_slab(changes, slab),
     }
+}
+
+/// As `SetHolders`, and whatever the slab's layout is: a deliberate fault.
+pub(crate) fn set_holders_blindly(
+    changes: &mut Changes<'_>,
+    slab: SlabId,
+    layout: Generation,
+    made: &[MadeAgain],
+) -> Result<GroupReply, MachineError> {
+    change_slab(changes, slab, |record| {
+        let outdated = SlabRecord { next_generation: layout, ..record.clone() };
+        slab::set_holders(&outdated, record.generation, layout, made)
+    })
+}
+
+fn forget_slab(changes: &mut Changes<'_>, slab: SlabId) -> Result<GroupReply, MachineError> {
+    Ok(match slab_record(changes, slab)? {
+        Some(record) if record.state == SlabState::Dead => {
+            changes.remove(slab_key(slab));
+            GroupReply::Done
+        }
+        Some(record) => GroupReply::SlabDiffers(record),
+        None => GroupReply::NoSuchSlab,
+    })
+}
+
+/// Whether the slab was opened once.
+fn was_opened(view: &impl View, slab: SlabId) -> Result<bool, MachineError> {
+    let count: u64 = view.record("slab count", SLAB_COUNT)?.unwrap_or(0);
+    Ok(SlabId::new(slab.group(), count).is_none_or(|next| slab < next))
 }
 
 pub(crate) fn query(view: &impl View, query: GroupQuery) -> Result<GroupAnswer, MachineError> {
@@ -143,8 +202,18 @@ pub(crate) fn query(view: &impl View, query: GroupQuery) -> Result<GroupAnswer, 
             }
             GroupAnswer::List(list(view, &Listing { bucket, prefix, delimiter, after, limit })?)
         }
-        GroupQuery::Slab(slab) => GroupAnswer::Slab(slab_record(view, slab)?),
-        GroupQuery::UsedUpto(slab) => GroupAnswer::UsedUpto(session::used_upto(view, slab)?),
+        GroupQuery::Slab(slab) => match slab_record(view, slab)? {
+            None if was_opened(view, slab)? => GroupAnswer::SlabForgotten,
+            record => GroupAnswer::Slab(record),
+        },
+        GroupQuery::UsedUpto(slab) => GroupAnswer::UsedUpto(pointers::used_upto(view, slab)?),
+        GroupQuery::Pointers { slab, after, limit } => GroupAnswer::Pointers {
+            closed: pointers::is_closed(view, slab)?,
+            pointers: pointers::page(view, slab, after, limit as usize)?,
+        },
+        GroupQuery::Usages { of, after, limit } => {
+            GroupAnswer::Usages(pointers::usages(view, of, after, limit as usize)?)
+        }
         GroupQuery::Slabs { after, limit, live_only } => {
             GroupAnswer::Slabs(slabs(view, after, limit as usize, live_only)?)
         }

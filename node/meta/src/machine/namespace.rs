@@ -7,10 +7,13 @@
 //! 'i' bucket len(key) key version                   inline bytes above a few hundred, beside their version, so that a
 //!                                                   scan of keys does not read them
 //! ```
+//!
+//! **Invariant** A version is kept once. Whatever is kept and has needles is in `pointers`, and nothing else is.
 
+use super::pointers::{self, Owner};
 use super::view::{Changes, View};
 use super::{MachineError, session};
-use crate::group::{Change, Content, Entry, EntryOutcome, VersionRecord};
+use crate::group::{Change, Content, Entry, EntryOutcome, Move, MoveOutcome, VersionRecord};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use strongroom_types::limits::CONFIG_VERSIONS_MAX;
@@ -201,23 +204,28 @@ pub(crate) fn commit(
     if let Some(refusal) = refusal(&condition, before.as_ref().map(|before| &before.etag)) {
         return Ok(refusal);
     }
-    if let Change::Put(VersionRecord { content: Content::Needles(locators), .. }) = &change {
+    if let Change::Put(VersionRecord { version, content: Content::Needles(locators), .. }) = &change {
         // A proposer that names no session could not be fenced.
         let Some(session) = session else { return Ok(EntryOutcome::SessionFenced) };
         if session::is_fenced(changes, session)? {
             return Ok(EntryOutcome::SessionFenced);
         }
-        session::use_slabs(changes, locators)?;
+        if !pointers::may_have(changes, *version, locators)? {
+            return Ok(EntryOutcome::PlaceRefused);
+        }
     }
     match class {
         BucketClass::Mail => {
             if let Some(before) = before {
-                forget(changes, bucket, &key, &before);
+                forget(changes, bucket, &key, &before)?;
             }
         }
         BucketClass::Config => {
             if let Some(before) = before {
                 changes.put(older_key(bucket, &key, position), &before);
+            }
+            if let Change::Put(VersionRecord { version, .. }) = &change {
+                forget_older(changes, bucket, &key, *version)?;
             }
             // A put becomes one of the versions that are kept.
             let keep = match change {
@@ -225,16 +233,76 @@ pub(crate) fn commit(
                 Change::Delete => CONFIG_VERSIONS_MAX,
             };
             for (older_key, stored) in older(changes, bucket, &key)?.into_iter().skip(keep) {
-                forget(changes, bucket, &key, &stored);
+                forget(changes, bucket, &key, &stored)?;
                 changes.remove(older_key.to_vec());
             }
         }
     }
     match change {
-        Change::Put(record) => store(changes, bucket, &key, record),
+        Change::Put(record) => store(changes, bucket, &key, record)?,
         Change::Delete => changes.remove(current_key(bucket, &key)),
     }
     Ok(EntryOutcome::Applied)
+}
+
+/// One that was proposed long ago comes again: it becomes the current version, and is not an older one beside.
+fn forget_older(
+    changes: &mut Changes<'_>,
+    bucket: BucketId,
+    key: &ObjectKey,
+    version: VersionId,
+) -> Result<(), MachineError> {
+    for (older_key, stored) in older(changes, bucket, key)? {
+        if stored.version == version {
+            forget(changes, bucket, key, &stored)?;
+            changes.remove(older_key.to_vec());
+        }
+    }
+    Ok(())
+}
+
+/// Gives a version its needle at another place, if it still has it where it was copied from. A second time it is no change and no refusal. Whether the bucket
+/// is open does not matter: versions of deleted keys are kept in one that is closed, too.
+pub(crate) fn relocate(changes: &mut Changes<'_>, one: &Move) -> Result<MoveOutcome, MachineError> {
+    let Move { bucket, key, version, piece, from, to } = one;
+    let Some((place, mut stored)) = find(changes, *bucket, key, *version)? else {
+        return Ok(MoveOutcome::Differs);
+    };
+    let StoredContent::Needles(locators) = &mut stored.content else { return Ok(MoveOutcome::Differs) };
+    let Some(needle) = locators.get_mut(*piece as usize) else { return Ok(MoveOutcome::Differs) };
+    if needle == to {
+        return Ok(MoveOutcome::Moved);
+    }
+    let is_copy = from.len_bytes == to.len_bytes
+        && from.header_crc32c == to.header_crc32c
+        && from.plain_len_bytes == to.plain_len_bytes;
+    if needle != from || !is_copy {
+        return Ok(MoveOutcome::Differs);
+    }
+    if !pointers::is_free(changes, to)? {
+        return Ok(MoveOutcome::PlaceRefused);
+    }
+    *needle = *to;
+    pointers::remove(changes, std::slice::from_ref(from))?;
+    let owner = Owner { bucket: *bucket, key, version: *version };
+    pointers::insert_one(changes, owner, *piece, to)?;
+    changes.put(place, &stored);
+    Ok(MoveOutcome::Moved)
+}
+
+/// A version that is kept, and its place in the store.
+fn find(
+    view: &impl View,
+    bucket: BucketId,
+    key: &ObjectKey,
+    version: VersionId,
+) -> Result<Option<(Vec<u8>, StoredVersion)>, MachineError> {
+    if let Some(current) = current(view, bucket, key)?.filter(|current| current.version == version) {
+        return Ok(Some((current_key(bucket, key), current)));
+    }
+    let older = older(view, bucket, key)?;
+    let found = older.into_iter().find(|(_, stored)| stored.version == version);
+    Ok(found.map(|(place, stored)| (place.to_vec(), stored)))
 }
 
 fn refusal(condition: &Condition, current: Option<&ETag>) -> Option<EntryOutcome> {
@@ -246,15 +314,27 @@ fn refusal(condition: &Condition, current: Option<&ETag>) -> Option<EntryOutcome
     }
 }
 
-/// Removes what lies beside a version.
-fn forget(changes: &mut Changes<'_>, bucket: BucketId, key: &ObjectKey, stored: &StoredVersion) {
-    match stored.content {
+/// Removes what lies beside a version, and what points back to it.
+fn forget(
+    changes: &mut Changes<'_>,
+    bucket: BucketId,
+    key: &ObjectKey,
+    stored: &StoredVersion,
+) -> Result<(), MachineError> {
+    match &stored.content {
         StoredContent::Beside => changes.remove(content_key(bucket, key, stored.version)),
-        StoredContent::Inline(_) | StoredContent::Needles(_) => {}
+        StoredContent::Inline(_) => {}
+        StoredContent::Needles(locators) => pointers::remove(changes, locators)?,
     }
+    Ok(())
 }
 
-fn store(changes: &mut Changes<'_>, bucket: BucketId, key: &ObjectKey, record: VersionRecord) {
+fn store(
+    changes: &mut Changes<'_>,
+    bucket: BucketId,
+    key: &ObjectKey,
+    record: VersionRecord,
+) -> Result<(), MachineError> {
     let VersionRecord { version, len_bytes, etag, modified, attributes, content } = record;
     let content = match content {
         Content::Inline(bytes) if bytes.len() > CONTENT_IN_RECORD_LEN_BYTES_MAX => {
@@ -262,8 +342,12 @@ fn store(changes: &mut Changes<'_>, bucket: BucketId, key: &ObjectKey, record: V
             StoredContent::Beside
         }
         Content::Inline(bytes) => StoredContent::Inline(bytes),
-        Content::Needles(locators) => StoredContent::Needles(locators),
+        Content::Needles(locators) => {
+            pointers::insert(changes, Owner { bucket, key, version }, &locators)?;
+            StoredContent::Needles(locators)
+        }
     };
     let stored = StoredVersion { version, len_bytes, etag, modified, attributes, content };
     changes.put(current_key(bucket, key), &stored);
+    Ok(())
 }

@@ -5,7 +5,8 @@ use super::window::{Outcome, Window};
 use super::{MachineError, control_state, group_state, namespace::Position};
 use crate::codec::{self, GroupKeys, clear};
 use crate::control::{ControlAnswer, ControlQuery};
-use crate::group::{GroupAnswer, GroupQuery, GroupReply};
+use crate::fault::{MetaFault, MetaFaults};
+use crate::group::{GroupAnswer, GroupCommand, GroupQuery, GroupReply};
 use crate::kv::{Batch, KvSnapshot, OrderedKv};
 use crate::raft::{Command, LogEntry, LogId, Reply, StoredMembership, Ticket, next_index};
 use openraft::EntryPayload;
@@ -92,6 +93,8 @@ pub(crate) struct State {
     applied: Arc<Applied>,
     /// The generation that was last given to an install.
     staged: u32,
+    /// Deliberate faults; none outside of tests.
+    pub(crate) faults: MetaFaults,
 }
 
 impl State {
@@ -104,7 +107,8 @@ impl State {
         let applied = Arc::new(Applied::default());
         applied.advance(head.applied.as_ref());
         let staged = head.generation;
-        let state = Self { kv, keys, group, head, window, applied, staged };
+        let faults = MetaFaults::NONE;
+        let state = Self { kv, keys, group, head, window, applied, staged, faults };
         state.clear_others()?;
         Ok(state)
     }
@@ -165,6 +169,14 @@ impl State {
                 self.once(changes, log_index, ticket, |changes| {
                     let reply = control_state::apply(changes, command, control_state::BUCKET_COUNT_MAX)?;
                     Ok(Reply::Control(reply))
+                })
+            }
+            (
+                Some(_),
+                Command::Group { ticket, command: GroupCommand::SetHolders { slab, layout, made, .. } },
+            ) if self.faults.has(MetaFault::TakeOutdatedFragments) => {
+                self.once(changes, log_index, ticket, |changes| {
+                    Ok(Reply::Group(group_state::set_holders_blindly(changes, slab, layout, &made)?))
                 })
             }
             (Some(group), Command::Group { ticket, command }) => {

@@ -5,6 +5,7 @@ use super::stream::SnapshotStream;
 use super::view::SnapshotView;
 use super::{MachineError, state::Head};
 use crate::damage::Damage;
+use crate::fault::MetaFaults;
 use crate::kv::OrderedKv;
 use crate::raft::{
     LogEntry, LogId, Reply, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
@@ -54,6 +55,12 @@ impl StateMachine {
         let state = Mutex::new(State::open(Arc::clone(&kv), group)?);
         let shared = Shared { kv, id, syncer, spawn, state, snapshot: Mutex::new(None), damage };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// With deliberate faults.
+    pub(crate) fn with_faults(self, faults: MetaFaults) -> Self {
+        self.shared.state().faults = faults;
+        self
     }
 
     pub(crate) fn reader(&self) -> Reader {

@@ -24,24 +24,25 @@
 //! `a` that it hears of: that member's word is needed for `b`, and it will not give it. Only an answer to a question that was
 //! asked since the promise counts for that: an earlier one may speak of a founder that was erased meanwhile.
 //!
-//! **Enrolling.** A store that hears of a founding which it has not promised was not there, or was erased. It draws a nonce for this run and
+//! **Enrolling.** A store that hears of a founding which it has not promised was not there, or was erased: that of a node which joins, of one that
+//! founds nothing, of one that lost its state. It draws a nonce for this run and
 //! asks the control group for an incarnation, as often as it takes: the same nonce gets the same one. A crash costs that incarnation and no
-//! more. Only when the incarnation is stored, and its opening told (`openings`), do its groups run: empty, as learners or nobody, until
-//! their leaders take them in (`voters`). It is ready once they all have (`place`).
+//! more. Only when the incarnation is stored, and its opening told (`openings`), may it have part in groups: in those whose leaders
+//! take it in (`voters`), which begin here when the first message of such a leader comes. It is ready once all that are to have (`place`). Then it asks to be
+//! in the table of nodes (`members`). While another machine answers under its id it does not enrol.
 //!
 //! **What this does not cover.** A majority of a group erased at once: the rest knows that it is not a majority, and refuses. It says so.
 
 use super::life::Life;
-use super::start::described_groups;
 use super::{Meta, MetaError};
 use crate::client::{ClientAnswer, ClientRequest, JoinAnswer, JoinAsk, Operation};
 use crate::control::{ControlAnswer, ControlCommand, ControlQuery, ControlReply};
 use crate::limits::{JOIN_ALARM_AFTER, JOIN_PATIENCE, JOIN_PAUSE_MAX, JOIN_PAUSE_MIN, PROMISES_MAX};
 use crate::network::{decode_body, encode_body, opaque};
-use crate::standing::Standing;
+use crate::standing::{Founding, Standing};
 use crate::syncer::SyncError;
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -49,25 +50,18 @@ use strongroom_format::wire::{Frame, Request};
 use strongroom_types::{Deadline, NodeId};
 
 impl Meta {
-    /// All voters of all groups.
-    pub(super) fn all_voters(&self) -> BTreeSet<NodeId> {
-        described_groups(&self.config).flat_map(|(_, voters)| voters.iter().copied()).collect()
-    }
-
-    /// Whether this node votes anywhere.
-    pub(super) fn votes(&self) -> bool {
-        self.all_voters().contains(&self.config.node)
+    /// Those that found the cluster, where this node is to be one of them.
+    fn founders(&self) -> BTreeSet<NodeId> {
+        let founding = self.config.founding.iter().filter(|founding| founding.has(self.config.node));
+        founding.flat_map(Founding::described).flat_map(|(_, voters)| voters.iter().copied()).collect()
     }
 
     fn founder(&self) -> Option<NodeId> {
-        self.all_voters().first().copied()
+        self.founders().first().copied()
     }
 
     /// Becomes a member, however long that takes, and starts the groups. Returns early where this life ends.
     pub(super) async fn join(&self, life: &Arc<Life>) {
-        if !self.votes() {
-            return;
-        }
         let (begun, mut pause) = (self.env.clock.now(), JOIN_PAUSE_MIN);
         while !self.step(life).await {
             if self.env.clock.now().since(begun) > JOIN_ALARM_AFTER {
@@ -113,7 +107,9 @@ impl Meta {
         }
         if incarnation == 0 {
             self.stand(life).await;
+            self.look_at_members_now();
         } else {
+            self.look_at_members_now();
             // Those that lead look at once instead of at their next turn.
             self.ask_all(&JoinAsk::Enrolled).await;
         }
@@ -124,7 +120,9 @@ impl Meta {
     /// was just started is not what it has read, and whoever stands where a leader lives deposes it.
     async fn stand(&self, life: &Life) {
         let groups = life.running.read().unwrap_or_else(PoisonError::into_inner).groups.clone();
-        for (id, voters) in described_groups(&self.config) {
+        // Where it cannot be read now it is told, and the groups elect by themselves.
+        let Ok(Some(founding)) = self.founding(life) else { return };
+        for (id, voters) in founding.described() {
             let Some(group) = groups.get(&id) else { continue };
             if group.is_fresh && voters.iter().min() == Some(&self.config.node) {
                 // Where the group is stopped, it says so itself.
@@ -149,8 +147,15 @@ impl Meta {
             };
             (nonce, standing.clone())
         };
-        let answers = self.ask_all(&JoinAsk::Promise { nonce }).await;
-        if let Some(founding) = founded(&answers) {
+        let founders = self.founders();
+        let promise = JoinAsk::Promise { nonce };
+        let promises = founders.iter().filter(|node| **node != self.config.node);
+        let promises = promises.map(|peer| self.ask_peer(*peer, promise.clone(), JOIN_PATIENCE));
+        // Founders may all have been replaced since, where this node is one that was erased.
+        let others = self.others().into_iter().filter(|node| !founders.contains(node));
+        let others = others.map(|peer| self.ask_peer(peer, JoinAsk::Standing, JOIN_PATIENCE));
+        let (answers, others) = join(join_all(promises), join_all(others)).await;
+        if let Some(founding) = founded(&answers).or_else(|| founded(&others)) {
             return self.heard(life, before, founding).await;
         }
         let mut standing = life.standing.lock().await;
@@ -164,10 +169,16 @@ impl Meta {
             *standing = Some(promised);
         } else if answers.iter().all(|answer| *answer == Some(JoinAnswer::Promised)) {
             let member = Standing::Member { incarnation: 0, founding: nonce };
-            member.save(&*life.lease, &life.syncer).await?;
+            self.save_founded(life, &member).await?;
             *standing = Some(member);
         }
         Ok(())
+    }
+
+    /// With the voters of all groups, which this store is founded with.
+    async fn save_founded(&self, life: &Life, member: &Standing) -> Result<(), SyncError> {
+        let founding = self.config.founding.as_ref().expect("who is founded was told with whom");
+        member.save_founded(founding, &*life.lease, &life.syncer).await
     }
 
     /// Another voter's side: asks whether there is a cluster.
@@ -185,18 +196,27 @@ impl Meta {
             return Ok(());
         }
         let next = match &*standing {
-            Some(Standing::Promised { nonces }) if nonces.contains(&founding) => {
+            Some(Standing::Promised { nonces })
+                if nonces.contains(&founding) && self.config.founding.is_some() =>
+            {
                 Standing::Member { incarnation: 0, founding }
             }
             None | Some(Standing::Promised { .. }) => Standing::Enrolling { founding },
             Some(Standing::Enrolling { .. } | Standing::Member { .. }) => return Ok(()),
         };
-        next.save(&*life.lease, &life.syncer).await?;
+        match next {
+            Standing::Member { .. } => self.save_founded(life, &next).await?,
+            _ => next.save(&*life.lease, &life.syncer).await?,
+        }
         *standing = Some(next);
         Ok(())
     }
 
     async fn enrol(&self, life: &Life, founding: u64) -> Result<(), SyncError> {
+        // Only who has read the table can tell whether a new incarnation would end somebody else's.
+        if !self.reads_and_may_take_part(life).await {
+            return Ok(());
+        }
         let deadline = Deadline::after(self.env.clock.now(), JOIN_PATIENCE);
         let Ok(ControlAnswer::Enrolments(given)) =
             self.control_query(ControlQuery::Enrolments, deadline).await
@@ -214,8 +234,8 @@ impl Meta {
                 *standing = Some(member);
                 tracing::warn!(incarnation, "this node's state is new: it joins its groups as another voter");
             }
-            // Given to an earlier life in the meantime; the next try knows.
-            Ok(ControlReply::Outdated) => {}
+            // Given to an earlier life in the meantime, or dismissed; the next try knows.
+            Ok(ControlReply::Outdated | ControlReply::Dismissed) => {}
             Ok(other) => self.alarms.raise(&format!("this node is given no new Raft id: {other:?}")),
             Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "not enrolled yet"),
         }
@@ -223,37 +243,42 @@ impl Meta {
     }
 
     async fn tell_stuck(&self, life: &Life) {
-        // A cluster that is being made waits for its operator to start the other nodes, who knows that.
-        if let Some(Standing::Enrolling { .. }) = &*life.standing.lock().await {
-            self.alarms.raise(&format!(
-                "new and empty, and the control group does not let this node in: a majority of nodes {:?} must run with the \
-                 state directories that they had. If those are gone for good, the cluster cannot go on by itself",
-                self.config.control_voters
-            ));
+        let others = self.others();
+        match &*life.standing.lock().await {
+            Some(Standing::Enrolling { .. }) => self.alarms.raise(&format!(
+                "new and empty, and the control group does not let this node in: a majority of its voters, among nodes {others:?}, must run with \
+                 the state directories that they had. If those are gone for good, the cluster cannot go on by itself"
+            )),
+            None if self.config.founding.is_none() => self.alarms.raise_membership(&format!(
+                "this node is to join a cluster, and none of nodes {others:?} says that it is one: check their addresses in its node.toml, and that \
+                 they run; of another cluster.id nobody answers"
+            )),
+            // A cluster that is being made waits for its operator to start the other nodes, who knows that.
+            None | Some(Standing::Promised { .. } | Standing::Member { .. }) => {}
         }
     }
 
-    /// What a node that is not a member waits for; `None` where it is one, or needs not be.
+    /// What a node that is not a member waits for; `None` where it is one.
     pub(super) fn waits_for(&self) -> Option<String> {
         let life = self.life();
-        if !self.votes() || life.id().is_some() {
+        if life.id().is_some() {
             return None;
         }
         if life.is_open() {
             return Some(String::from(
-                "other voters are asked whether this node's state is the last that they saw",
+                "other nodes are asked whether this node's state is the last that they saw",
             ));
         }
-        Some(format!(
-            "this node has no state yet: a new cluster needs all of nodes {:?} to start, and one that exists must let it in",
-            self.all_voters()
-        ))
-    }
-
-    /// Asks all other voters; `None` for those that gave no answer. In the order of their ids.
-    async fn ask_all(&self, ask: &JoinAsk) -> Vec<Option<JoinAnswer>> {
-        let peers = self.all_voters().into_iter().filter(|node| *node != self.config.node);
-        join_all(peers.map(|peer| self.ask_peer(peer, ask.clone(), JOIN_PATIENCE))).await
+        let founders = self.founders();
+        Some(match founders.is_empty() {
+            true => format!(
+                "this node has no state yet: a cluster must let it in, by way of nodes {:?}",
+                self.others()
+            ),
+            false => format!(
+                "this node has no state yet: a new cluster needs all of nodes {founders:?} to start, and one that exists must let it in"
+            ),
+        })
     }
 
     pub(super) async fn ask_peer(
@@ -273,7 +298,7 @@ impl Meta {
         }
     }
 
-    /// Answers another voter.
+    /// Answers another node.
     pub(super) async fn serve_join(&self, from: NodeId, ask: JoinAsk) -> JoinAnswer {
         let life = self.life();
         let mut standing = life.standing.lock().await;
@@ -286,6 +311,8 @@ impl Meta {
                 self.look_at_voters_now();
                 JoinAnswer::Noted
             }
+            (JoinAsk::Members, _) => JoinAnswer::Members(self.known().members().into_values().collect()),
+            (JoinAsk::Namesake { address }, _) => self.serve_namesake(from, address),
             (JoinAsk::Standing | JoinAsk::Promise { .. }, Some(founding)) => JoinAnswer::Founded { founding },
             (JoinAsk::Standing, None) => JoinAnswer::NotFounded,
             (JoinAsk::Promise { .. }, None) if self.founder() != Some(from) => JoinAnswer::Refused,
@@ -315,9 +342,9 @@ impl Meta {
         }
     }
 
-    /// Waits until this node is a member, where it must be one.
+    /// Waits until this node is a member.
     pub(super) async fn joined(&self, deadline: Deadline) -> Result<(), MetaError> {
-        while self.votes() && self.life().id().is_none() {
+        while self.life().id().is_none() {
             if deadline.remaining(self.env.clock.now()).is_zero() {
                 return Err(MetaError::Unavailable);
             }

@@ -4,20 +4,22 @@
 use super::openings::Opened;
 use super::start::{self, Kept, OpenGroup, StartError};
 use super::{Group, Meta, MetaError};
+use crate::codec::GroupKeys;
+use crate::control::NodeRecord;
 use crate::damage::{Alarms, Damage};
 use crate::fault::MetaFault;
 use crate::kv::{Integrity, Lease, OrderedKv};
 use crate::log::LogError;
 use crate::raft_id::RaftId;
-use crate::standing::Standing;
+use crate::standing::{Founding, Standing};
 use crate::syncer::{Syncer, offload};
 use futures::future::{Either, join, join_all, select};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use strongroom_env::Env;
-use strongroom_types::GroupId;
+use strongroom_types::{GroupId, NodeId};
 
 /// How long a group that is ended may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -48,6 +50,12 @@ pub(super) struct Life {
     pub(super) opened: Mutex<Opened>,
     /// The control group has said in this run that no later incarnation was given.
     pub(super) is_present: AtomicBool,
+    /// What is in the store of which nodes there are.
+    pub(super) remembered: Mutex<BTreeMap<NodeId, NodeRecord>>,
+    /// Groups whose leaders have not said yet whether this node, under the id of this life, has part in them.
+    pub(super) unasked: Mutex<BTreeSet<Option<GroupId>>>,
+    /// Groups that are about to run.
+    starting: Mutex<BTreeSet<Option<GroupId>>>,
 }
 
 impl Life {
@@ -72,6 +80,9 @@ impl Life {
             run: env.rng.u64(),
             opened: Mutex::default(),
             is_present: AtomicBool::new(false),
+            remembered: Mutex::default(),
+            unasked: Mutex::default(),
+            starting: Mutex::default(),
         })
     }
 
@@ -130,6 +141,12 @@ impl Meta {
             }
             found => found,
         };
+        self.recall_members(life).map_err(|source| {
+            if source.is_damage() {
+                life.damage.found(&source);
+            }
+            Box::new(StartError::State { group: None, source })
+        })?;
         match *standing {
             // A store that cannot be read is told at once; its groups run once this opening is known (`join`).
             Some(Standing::Member { incarnation, .. }) => {
@@ -141,16 +158,39 @@ impl Meta {
         }
     }
 
-    /// Reads the groups that this node votes in, as this incarnation.
+    /// The voters of the groups that this store is, or is to be, founded with.
+    pub(super) fn founding(&self, life: &Life) -> Result<Option<Founding>, Box<StartError>> {
+        let found = Founding::load(&*life.lease).map_err(|source| {
+            if source.is_damage() {
+                life.damage.found(&source);
+            }
+            Box::new(StartError::State { group: None, source })
+        })?;
+        Ok(found.or_else(|| self.config.founding.clone()))
+    }
+
+    /// Reads the groups of which the store has anything, and those that it is founded with: those that it had part in under this id.
     fn read_groups(&self, life: &Life, incarnation: u32) -> Result<ReadGroups, Box<StartError>> {
         let node = self.config.node;
         let id = RaftId::new(node, incarnation).ok_or(Box::new(StartError::NodeId { node }))?;
-        let own = start::described_groups(&self.config).filter(|(_, voters)| voters.contains(&node));
-        let opened = own.map(|group| start::open_group(&self.env, id, group, life));
-        Ok((id, opened.collect::<Result<_, _>>()?))
+        // One that enrolled founds nothing.
+        let founding = if incarnation == 0 { self.founding(life)? } else { None };
+        let mut opened = Vec::new();
+        for group in self.all_groups() {
+            let voters = founding.as_ref().map_or(&[][..], |founding| founding.of(group));
+            let founders = voters.contains(&node).then_some(voters);
+            let (start, end) = GroupKeys::new(group).all();
+            let has_any = || life.lease.range(&start, &end, 1).map(|found| !found.is_empty());
+            let has_part = founders.is_some()
+                || has_any().map_err(|source| StartError::State { group, source: source.into() })?;
+            if has_part {
+                opened.push(start::open_group(&self.env, id, (group, founders), life, self.config.faults)?);
+            }
+        }
+        Ok((id, opened))
     }
 
-    /// Starts the groups that this node votes in, as this incarnation. All are read before any runs.
+    /// Starts the groups that this node has part in, as this incarnation. All are read before any runs.
     pub(super) async fn start_groups(
         &self,
         life: &Arc<Life>,
@@ -174,9 +214,70 @@ impl Meta {
                 }
             }
         }
+        if incarnation > 0 {
+            // Earlier ones of this node may have had part in any.
+            let unasked = self.all_groups().filter(|group| !groups.contains_key(group)).collect();
+            *life.unasked.lock().unwrap_or_else(PoisonError::into_inner) = unasked;
+        }
         let mut running = life.running.write().unwrap_or_else(PoisonError::into_inner);
         *running = Running { id: Some(id), groups };
         Ok(())
+    }
+
+    /// A leader counts on this node in a group that does not run here: from now on it does. Empty where the store has nothing of it, which is so only
+    /// where this id never had part in it.
+    pub(super) async fn begin_group(&self, life: &Arc<Life>, id: RaftId, group: Option<GroupId>) {
+        if !life.starting.lock().unwrap_or_else(PoisonError::into_inner).insert(group) {
+            return;
+        }
+        let is_there =
+            || life.running.read().unwrap_or_else(PoisonError::into_inner).groups.contains_key(&group);
+        if !is_there() {
+            tracing::info!(group = ?group, %id, "begins to take part in a group");
+            let started = match start::open_group(&self.env, id, (group, None), life, self.config.faults) {
+                Ok(opened) => start::start_group(&self.env, id, Arc::clone(&self.raft_config), opened).await,
+                Err(error) => Err(error),
+            };
+            match started {
+                Ok(started) => self.take_in(life, id, group, Arc::new(started)).await,
+                Err(error) => {
+                    tracing::error!(group = ?group, error = &error as &dyn std::error::Error, "group cannot be started");
+                }
+            }
+        }
+        life.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(&group);
+    }
+
+    async fn take_in(&self, life: &Life, id: RaftId, group: Option<GroupId>, started: Arc<Group>) {
+        let ended = {
+            let mut running = life.running.write().unwrap_or_else(PoisonError::into_inner);
+            match running.id == Some(id) {
+                true => running.groups.insert(group, started),
+                // This life ended meanwhile.
+                false => Some(started),
+            }
+        };
+        life.unasked.lock().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        self.stop(ended.map(|group| (None, group)).into_iter().collect()).await;
+    }
+
+    /// Has no part in a group any more. What the store has of it stays: should this id ever vote there again, it knows what it voted.
+    pub(super) fn leave_group(&self, life: &Arc<Life>, group: Option<GroupId>) {
+        // Where it is being begun the next look comes to this again.
+        if !life.starting.lock().unwrap_or_else(PoisonError::into_inner).insert(group) {
+            return;
+        }
+        let left = life.running.write().unwrap_or_else(PoisonError::into_inner).groups.remove(&group);
+        let life = Arc::clone(life);
+        let ends = async move {
+            if let Some(left) = left {
+                tracing::info!(group = ?group, "has no part in this group any more");
+                // Its task is gone already where this fails. Until it has ended, however long that takes, no other is begun over the same records.
+                let _ = left.raft.shutdown().await;
+            }
+            life.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        };
+        self.env.spawn.spawn("meta.leave-group", Box::pin(ends));
     }
 
     async fn stop(&self, groups: BTreeMap<Option<GroupId>, Arc<Group>>) {

@@ -1,7 +1,7 @@
 //! Whether the store is what this node had last, or an older copy of it.
 //!
 //! A state directory that is put back as it was earlier is whole in itself: its ledger fits, and its id may be the present one. But what was
-//! promised since is gone. So a member counts each opening of its store, durably, and tells all other voters before its groups run; they
+//! promised since is gone. So a member counts each opening of its store, durably, and tells all other nodes before its groups run; they
 //! remember the last opening, durably before they answer, and one that comes back with less, or with the same number in another run, is told.
 //! Such a store is set aside, and the node enrols anew.
 //!
@@ -17,8 +17,8 @@
 //! | an older copy of the last opening | a leader says what it was told since, or it misses nothing that counts in its term |
 //! | one that was no member yet, as which it may have promised since | it becomes one, opens, and is told |
 //!
-//! Voters that do not answer are waited for no longer than [`OPENING_PATIENCE`], or a group of three could not start with one of them down;
-//! they are asked on until each has answered once. So an older copy that starts while everybody who knows better is away votes until
+//! Nodes that do not answer are waited for no longer than [`OPENING_PATIENCE`], or a group of three could not start with one of them down;
+//! they are asked on until each has answered once, and so are those that come to be known later. So an older copy that starts while everybody who knows better is away votes until
 //! they are back. What the control group gave since (`voters`) is asked for besides.
 
 use super::Meta;
@@ -90,8 +90,8 @@ impl Said {
 #[derive(Default)]
 pub(super) struct Opened {
     opening: Option<Opening>,
-    /// Who has not heard of it yet.
-    unheard: BTreeSet<NodeId>,
+    /// Who has heard of it.
+    heard: BTreeSet<NodeId>,
 }
 
 impl Opened {
@@ -128,7 +128,7 @@ pub(super) enum OpeningError {
 }
 
 impl Meta {
-    /// Tells all voters that this store is open, as `incarnation`; whether its groups may run.
+    /// Tells all others that this store is open, as `incarnation`; whether its groups may run.
     pub(super) async fn open(
         &self,
         life: &Life,
@@ -148,32 +148,35 @@ impl Meta {
             store(life, batch).await?;
             let mut opened = life.opened.lock().unwrap_or_else(PoisonError::into_inner);
             opened.opening = Some(Opening { founding, incarnation, number, run: life.run });
-            opened.unheard = self.all_voters().into_iter().filter(|node| *node != self.config.node).collect();
         }
         let kept = life.kept()?;
-        self.tell_opening(life, &kept, Deadline::after(self.env.clock.now(), OPENING_PATIENCE)).await;
+        self.tell_opening(life, Some(&kept), Deadline::after(self.env.clock.now(), OPENING_PATIENCE)).await;
         Ok(life.damage.reason().is_none())
     }
 
-    /// Goes on until every voter has heard of this opening.
+    /// Goes on until every node has heard of this opening, and those that join later.
     pub(super) async fn tell_the_rest(&self, life: &Life) {
         loop {
-            if life.opened.lock().unwrap_or_else(PoisonError::into_inner).unheard.is_empty() {
-                return;
-            }
             self.env.clock.sleep(JOIN_PAUSE_MAX).await;
             // Its groups run: what it says to their leaders by now is none of what it had.
-            let kept = BTreeMap::new();
-            self.tell_opening(life, &kept, Deadline::after(self.env.clock.now(), JOIN_PATIENCE)).await;
+            self.tell_opening(life, None, Deadline::after(self.env.clock.now(), JOIN_PATIENCE)).await;
         }
     }
 
-    /// Tells those that have not heard yet, each as often as it takes until the deadline.
-    async fn tell_opening(&self, life: &Life, kept: &BTreeMap<Option<GroupId>, Kept>, deadline: Deadline) {
+    /// Tells those that have not heard yet, each as often as it takes until the deadline. `kept` is what the store has, where it is to be compared.
+    async fn tell_opening(
+        &self,
+        life: &Life,
+        kept: Option<&BTreeMap<Option<GroupId>, Kept>>,
+        deadline: Deadline,
+    ) {
+        let others = self.others();
         let (opening, unheard) = {
             let opened = life.opened.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(opening) = opened.opening else { return };
-            (opening, opened.unheard.clone())
+            let unheard: Vec<NodeId> =
+                others.into_iter().filter(|node| !opened.heard.contains(node)).collect();
+            (opening, unheard)
         };
         join_all(unheard.into_iter().map(async |peer| {
             let answer = loop {
@@ -189,25 +192,31 @@ impl Meta {
             match answer {
                 JoinAnswer::Outdated => life.damage.found(&Outdated { peer, opening }),
                 JoinAnswer::Seen { said } => {
-                    let is_forgotten =
-                        |said: &&Said| kept.get(&said.group).is_some_and(|kept| said.is_forgotten_by(kept));
+                    // One that has nothing of a group has forgotten all that it ever said there.
+                    let is_forgotten = |said: &&Said| {
+                        kept.is_some_and(|kept| {
+                            kept.get(&said.group).is_none_or(|kept| said.is_forgotten_by(kept))
+                        })
+                    };
                     if let Some(said) = said.iter().find(is_forgotten) {
                         life.damage.found(&Forgotten { peer, said: *said });
                     }
-                    life.opened.lock().unwrap_or_else(PoisonError::into_inner).unheard.remove(&peer);
+                    life.opened.lock().unwrap_or_else(PoisonError::into_inner).heard.insert(peer);
                 }
                 // Not this time.
                 JoinAnswer::Promised
                 | JoinAnswer::Founded { .. }
                 | JoinAnswer::NotFounded
                 | JoinAnswer::Noted
+                | JoinAnswer::Members(_)
+                | JoinAnswer::Heard
                 | JoinAnswer::Refused => {}
             }
         }))
         .await;
     }
 
-    /// Answers voter `from`. `standing` is this node's own, and stays as it is meanwhile.
+    /// Answers node `from`. `standing` is this node's own, and stays as it is meanwhile.
     pub(super) async fn serve_opening(
         &self,
         life: &Life,
@@ -215,7 +224,9 @@ impl Meta {
         from: NodeId,
         opening: Opening,
     ) -> JoinAnswer {
-        if !self.all_voters().contains(&from) {
+        // What is kept of each is bounded by how many there may be.
+        if !self.known().has(from) {
+            self.look_at_members_now();
             return JoinAnswer::Refused;
         }
         // A founder that was erased before anybody followed it left a founding that is none.

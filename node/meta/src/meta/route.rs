@@ -1,12 +1,12 @@
 //! Finding the leader: asking, following hints, trying again.
 
-use super::voters::votes;
+use super::voters::part_of;
 use super::{Group, Meta, MetaError, check, encoded_len_bytes};
 use crate::barrier::BarrierError;
-use crate::client::{ClientAnswer, ClientRequest, Operation};
+use crate::client::{ClientAnswer, ClientRequest, Operation, Part};
 use crate::limits::{ATTEMPT_PATIENCE_MAX, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, RETRY_UNCERTAIN_MAX};
 use crate::machine::MachineError;
-use crate::network::{answer, decode_body, encode_body, opaque};
+use crate::network::{addressee, answer, decode_body, encode_body, opaque};
 use crate::proposer::ProposeError;
 use crate::raft_id::RaftId;
 use crate::syncer::offload;
@@ -24,7 +24,10 @@ const HINTS_FOLLOWED_MAX: u32 = 2;
 
 /// What one call knows about its tries so far.
 struct Tries {
+    /// The group's voters, as far as known.
     voters: Vec<NodeId>,
+    /// Other nodes: after each round of the voters one of them is asked whether it knows better.
+    others: Vec<NodeId>,
     /// Who is asked next where no hint says otherwise.
     turn: usize,
     next: Option<NodeId>,
@@ -54,11 +57,16 @@ impl Meta {
         operation: Operation,
         deadline: Deadline,
     ) -> Result<ClientAnswer, MetaError> {
-        let voters = self.voters(group)?.to_vec();
+        if let Some(group) = group.filter(|group| group.get() >= self.config.groups) {
+            return Err(MetaError::NoSuchGroup { group });
+        }
         check(&operation)?;
+        let voters = self.likely_voters(group);
+        let others = self.others().into_iter().filter(|node| !voters.contains(node)).collect();
         let turn = voters.iter().position(|node| *node == self.config.node).unwrap_or(0);
         let mut tries = Tries {
             voters,
+            others,
             turn,
             next: self.hint(group),
             hints_followed: 0,
@@ -71,7 +79,9 @@ impl Meta {
             if let Some(given_up) = tries.given_up(now, deadline) {
                 return Err(given_up);
             }
-            let target = tries.next.take().unwrap_or(tries.voters[tries.turn % tries.voters.len()]);
+            let Some(target) = tries.next.take().or_else(|| tries.target()) else {
+                return Err(MetaError::Unavailable);
+            };
             let patience = deadline.remaining(now).min(ATTEMPT_PATIENCE_MAX);
             let found = self.try_at(target, group, &operation, Deadline::after(now, patience)).await;
             match tries.judge(target, found, operation.changes(), self.env.clock.now())? {
@@ -79,7 +89,7 @@ impl Meta {
                     self.hints().insert(group, target);
                     return Ok(answer);
                 }
-                Step::Again { hint: Some(hint) } if tries.follow(target, hint) => {}
+                Step::Again { hint: Some(hint) } if self.known().has(hint) && tries.follow(target, hint) => {}
                 Step::Again { .. } => {
                     self.hints().remove(&group);
                     tries.turn += 1;
@@ -102,6 +112,22 @@ impl Meta {
     fn hint(&self, group: Option<GroupId>) -> Option<NodeId> {
         let own = self.group(group).and_then(|own| own.raft.metrics().borrow().current_leader);
         own.map(|id| RaftId::from_bits(id).node()).or_else(|| self.hints().get(&group).copied())
+    }
+
+    /// The voters by the membership that this node knows, else those that it was founded with.
+    pub(super) fn likely_voters(&self, group: Option<GroupId>) -> Vec<NodeId> {
+        let own = self.group(group).map(|group| {
+            let metrics = group.raft.metrics().borrow().clone();
+            metrics.membership_config.voter_ids().map(|id| RaftId::from_bits(id).node()).collect::<Vec<_>>()
+        });
+        let founders = || self.config.founding.as_ref().map(|founding| founding.of(group).to_vec());
+        let voters = own.filter(|voters| !voters.is_empty()).or_else(founders).unwrap_or_default();
+        voters.into_iter().filter(|node| !self.known().is_dismissed(*node)).collect()
+    }
+
+    /// Where a leader was seen by this node, which has no part in the group itself, and probably still is.
+    fn hearsay(&self, group: Option<GroupId>) -> Option<NodeId> {
+        self.hints().get(&group).copied().filter(|node| *node == self.config.node || self.watch.is_up(*node))
     }
 
     async fn try_at(
@@ -127,12 +153,23 @@ impl Meta {
 
     /// Answers a message of node `from`: a Raft message where `raft`, else a client's request to a leader.
     pub async fn handle(&self, from: NodeId, group: Option<GroupId>, body: Bytes, raft: bool) -> Bytes {
+        let known = self.known();
+        let is_known = known.has(from);
+        if !is_known {
+            self.look_at_members_now();
+        }
         if raft {
-            let voter = self.voters(group).is_ok_and(|voters| voters.contains(&from));
-            let group = self.group(group).filter(|_| voter);
-            return encode_body(&answer(group.as_ref().map(|group| (group.id, &group.raft)), &body).await);
+            let running = self.group(group);
+            if running.is_none() && is_known {
+                self.begin_where_meant(group, &body);
+            }
+            let voter = running.filter(|_| is_known);
+            return encode_body(&answer(voter.as_ref().map(|group| (group.id, &group.raft)), &body).await);
         }
         let answer = match decode_body::<ClientRequest>(&body) {
+            Some(ClientRequest { operation, .. }) if !is_known && !operation.is_for_strangers() => {
+                ClientAnswer::NotDone
+            }
             Some(ClientRequest { patience_ms, operation }) if check(&operation).is_ok() => {
                 let patience = Duration::from_millis(u64::from(patience_ms)).min(ATTEMPT_PATIENCE_MAX);
                 self.serve(from, group, operation, Deadline::after(self.env.clock.now(), patience)).await
@@ -140,6 +177,20 @@ impl Meta {
             Some(_) | None => ClientAnswer::Malformed,
         };
         encode_body(&answer)
+    }
+
+    /// A message of a group that does not run here: where it is meant for this life of this node, the group is to.
+    fn begin_where_meant(&self, group: Option<GroupId>, body: &[u8]) {
+        let life = self.life();
+        let Some(id) = life.id().filter(|id| addressee(body) == Some(*id)) else { return };
+        if group.is_some_and(|group| group.get() >= self.config.groups) {
+            return;
+        }
+        // Its sender tries again soon.
+        if let Some(this) = self.me.upgrade() {
+            let begin = async move { this.begin_group(&life, id, group).await };
+            self.env.spawn.spawn("meta.begin-group", Box::pin(begin));
+        }
     }
 
     /// Does `operation`, which node `from` asks for, if this node leads the group.
@@ -154,7 +205,7 @@ impl Meta {
             Operation::Join(ask) => return ClientAnswer::Join(self.serve_join(from, ask).await),
             operation => operation,
         };
-        let Some(group) = self.group(group) else { return ClientAnswer::NotLeader(None) };
+        let Some(group) = self.group(group) else { return ClientAnswer::NotLeader(self.hearsay(group)) };
         match operation {
             Operation::Propose(command) => match group.proposer.propose(command, deadline).await {
                 Ok(reply) => ClientAnswer::Reply(reply),
@@ -194,11 +245,11 @@ impl Meta {
     async fn serve_place(&self, group: &Group, id: RaftId, deadline: Deadline) -> ClientAnswer {
         match self.pass(group, deadline).await {
             Ok(committed) => {
-                let votes = votes(group, id);
-                if !votes {
+                let part = part_of(group, id, committed);
+                if part == Part::Awaited {
                     self.look_at_voters_now();
                 }
-                ClientAnswer::Place { votes, committed }
+                ClientAnswer::Place { part, committed }
             }
             Err(answer) => answer,
         }
@@ -272,10 +323,17 @@ impl Tries {
         Ok(Step::Again { hint })
     }
 
+    /// Whose turn it is; `None` where nobody else is known.
+    fn target(&self) -> Option<NodeId> {
+        let round = self.voters.len() + usize::from(!self.others.is_empty());
+        let place = self.turn.checked_rem(round)?;
+        let other = || self.others[(self.turn / round) % self.others.len()];
+        Some(self.voters.get(place).copied().unwrap_or_else(other))
+    }
+
     /// Takes a hint, unless it leads in a circle.
     fn follow(&mut self, target: NodeId, hint: NodeId) -> bool {
-        let follow =
-            hint != target && self.hints_followed < HINTS_FOLLOWED_MAX && self.voters.contains(&hint);
+        let follow = hint != target && self.hints_followed < HINTS_FOLLOWED_MAX;
         if follow {
             self.hints_followed += 1;
             self.next = Some(hint);

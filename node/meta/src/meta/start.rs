@@ -1,11 +1,13 @@
 //! Starting and founding the groups.
 
 use super::life::Life;
+use super::members::Members;
 use super::{Group, Meta, MetaConfig, MetaError, Timing};
 use crate::barrier::Barrier;
 use crate::codec::RecordError;
 use crate::control::{ControlCommand, ControlReply};
 use crate::damage::{Alarms, Damage};
+use crate::fault::MetaFaults;
 use crate::kv::{Integrity, KvError, OrderedKv};
 use crate::limits::{APPEND_ENTRIES_MAX, SNAPSHOT_CHUNK_LEN_BYTES};
 use crate::log::{LogError, LogStore};
@@ -14,7 +16,9 @@ use crate::network::Network;
 use crate::proposer::Proposer;
 use crate::raft::{LogEntry, LogId, Raft, Vote};
 use crate::raft_id::RaftId;
+use crate::standing::Founding;
 use crate::versions;
+use crate::watch::Watch;
 use openraft::entry::RaftEntry;
 use openraft::error::Fatal;
 use openraft::{Config, ConfigError, Membership, SnapshotPolicy};
@@ -37,6 +41,12 @@ pub enum StartError {
         described: usize,
         /// The group count given.
         groups: u16,
+    },
+    /// This node is not among the members that it was given.
+    #[error("{node} is not among its members")]
+    NotAMember {
+        /// The node.
+        node: NodeId,
     },
     /// A group without voters, or with one of them named twice.
     #[error("voters of group {group:?}: expected at least one, each once")]
@@ -118,14 +128,19 @@ fn raft_config(config: &MetaConfig) -> Result<Arc<Config>, Box<ConfigError>> {
 }
 
 fn check(config: &MetaConfig) -> Result<(), Box<StartError>> {
-    let (described, groups) = (config.group_voters.len(), config.groups);
+    let (node, groups) = (config.node, config.groups);
+    let described = config.founding.as_ref().map_or(usize::from(groups), |founding| founding.groups.len());
     if groups == 0 || groups > GROUPS_MAX || described != usize::from(groups) {
         return Err(Box::new(StartError::Groups { described, groups }));
     }
-    for (group, voters) in described_groups(config) {
-        if let Some(node) = voters.iter().copied().find(|node| RaftId::new(*node, 0).is_none()) {
-            return Err(Box::new(StartError::NodeId { node }));
-        }
+    let nodes = config.members.iter().map(|member| member.node);
+    if let Some(node) = nodes.clone().find(|node| RaftId::new(*node, 0).is_none()) {
+        return Err(Box::new(StartError::NodeId { node }));
+    }
+    if !nodes.clone().any(|member| member == node) {
+        return Err(Box::new(StartError::NotAMember { node }));
+    }
+    for (group, voters) in config.founding.iter().flat_map(Founding::described) {
         let distinct: BTreeSet<NodeId> = voters.iter().copied().collect();
         if voters.is_empty() || distinct.len() != voters.len() {
             return Err(Box::new(StartError::Voters { group }));
@@ -134,20 +149,19 @@ fn check(config: &MetaConfig) -> Result<(), Box<StartError>> {
     Ok(())
 }
 
-/// Each group with its voters, the control group first.
-pub(super) fn described_groups(config: &MetaConfig) -> impl Iterator<Item = (Option<GroupId>, &[NodeId])> {
-    let data = (0..).map(|n| Some(GroupId::new(n))).zip(config.group_voters.iter().map(Vec::as_slice));
-    std::iter::once((None, config.control_voters.as_slice())).chain(data)
-}
-
 impl Meta {
-    /// Starts the groups that this node votes in, where it is a member of the cluster, and joins it where it is not. All else works on
+    /// Starts the groups that this node has part in, where it is a member of the cluster, and joins it where it is not. All else works on
     /// every node, through the groups' leaders. Where the store's content is damaged or incomplete it is set aside, and the node joins as if it
     /// had none. Content that another version wrote is left as it is, and nothing starts.
     ///
     /// # Errors
     /// [`MetaError::Start`].
-    pub async fn start(env: Env, config: MetaConfig, kv: Arc<dyn OrderedKv>) -> Result<Arc<Self>, MetaError> {
+    pub async fn start(
+        env: Env,
+        config: MetaConfig,
+        kv: Arc<dyn OrderedKv>,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Arc<Self>, MetaError> {
         check(&config)?;
         let raft_config = raft_config(&config).map_err(|source| Box::new(StartError::Timing(source)))?;
         if kv.integrity() == Integrity::Whole {
@@ -155,32 +169,37 @@ impl Meta {
         }
         let (hints, alarms, look_at_voters) = (Mutex::default(), Alarms::default(), Notify::new());
         let life = RwLock::new(Life::begin(&kv, &env, &alarms));
-        let looks_wanted = AtomicU64::new(0);
-        let this = Arc::new(Self {
+        let (looks_wanted, members) = (AtomicU64::new(0), Members::new(&config.members));
+        let this = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             env,
             config,
             raft_config,
             kv,
             life,
             alarms,
+            watch,
+            members,
             look_at_voters,
             looks_wanted,
             hints,
         });
         this.wake().await?;
         this.env.spawn.spawn("meta.life", Box::pin(Arc::clone(&this).live()));
+        this.env.spawn.spawn("meta.members", Box::pin(Arc::clone(&this).tend_members()));
         this.env.spawn.spawn("meta.voters", Box::pin(Arc::clone(&this).tend_voters()));
         Ok(this)
     }
 
-    /// Waits until this node is a member where it votes; the voter of the control group with the lowest id then says which cluster it is.
+    /// Waits until this node is a member; the first voter of a new control group then says which cluster it is.
     /// Does nothing where all that was done before; to be called at every start.
     ///
     /// # Errors
     /// `OtherCluster` where the control group is another cluster's; else as [`Self::control`].
     pub async fn bootstrap(&self, deadline: Deadline) -> Result<(), MetaError> {
         self.joined(deadline).await?;
-        if self.config.control_voters.iter().min() != Some(&self.config.node) {
+        let founding = self.config.founding.as_ref();
+        if founding.and_then(|founding| founding.control.iter().min()) != Some(&self.config.node) {
             return Ok(());
         }
         let found = ControlCommand::Found { cluster: self.config.cluster, groups: self.config.groups };
@@ -193,7 +212,11 @@ impl Meta {
             | ControlReply::NoSuchBucket
             | ControlReply::Enrolled { .. }
             | ControlReply::DriveStale { .. }
+            | ControlReply::NoSuchDrive
             | ControlReply::Outdated
+            | ControlReply::Dismissed
+            | ControlReply::OtherZone { .. }
+            | ControlReply::NoSuchNode
             | ControlReply::Full => Ok(()),
         }
     }
@@ -230,12 +253,13 @@ fn first_entry(voters: &[NodeId]) -> LogEntry {
     LogEntry::new_membership(LogId::default(), Membership::new(vec![ids], None))
 }
 
-/// Reads the log and the state of a group of these voters.
+/// Reads the log and the state of a group. `founders` are its voters where it is founded here, which a store does that has nothing of it yet.
 pub(super) fn open_group(
     env: &Env,
     id: RaftId,
-    (group, voters): (Option<GroupId>, &[NodeId]),
+    (group, founders): (Option<GroupId>, Option<&[NodeId]>),
     life: &Life,
+    faults: MetaFaults,
 ) -> Result<OpenGroup, Box<StartError>> {
     let kv = || -> Arc<dyn OrderedKv> { life.lease.clone() };
     let (syncer, damage) = (&life.syncer, &life.damage);
@@ -252,8 +276,9 @@ pub(super) fn open_group(
                 damage.found(&source);
             }
             Box::new(StartError::State { group, source })
-        })?;
-    if id.incarnation() == 0 {
+        })?
+        .with_faults(faults);
+    if let Some(voters) = founders {
         log.seed(&first_entry(voters)).map_err(|source| Box::new(StartError::Log { group, source }))?;
     }
     Ok(OpenGroup { group, log, machine, damage: damage.clone() })

@@ -89,6 +89,7 @@ impl Meta {
 
     /// Why this node's voice does not count yet where it should.
     pub fn not_ready_because(&self) -> Vec<String> {
-        self.waits_for().into_iter().chain(self.without_place()).collect()
+        let waits = self.waits_for().into_iter().chain(self.without_place());
+        waits.chain(self.not_admitted_because()).collect()
     }
 }

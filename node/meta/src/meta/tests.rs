@@ -19,6 +19,7 @@ use strongroom_types::{
 };
 
 mod faults;
+mod joins;
 mod lives;
 mod older;
 mod steps;

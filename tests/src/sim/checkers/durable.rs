@@ -103,11 +103,18 @@ impl<'facts> Layout<'facts> {
         let contents = (0..record.holders.len())
             .map(|place| {
                 let holder = record.holders[place];
-                facts.contents.get(&(holder.node, holder.drive, record.slab, index(place), record.generation))
+                facts.contents.get(&(
+                    holder.node,
+                    holder.drive,
+                    record.slab,
+                    index(place),
+                    record.made_under[place],
+                ))
             })
             .collect();
-        let is_harmed =
-            |place: &usize| facts.harm.excuses(&record.holders[*place], record.slab, record.generation);
+        let is_harmed = |place: &usize| {
+            facts.harm.excuses(&record.holders[*place], record.slab, record.made_under[*place])
+        };
         let harmed = (0..record.holders.len()).filter(is_harmed).map(index).collect();
         Some(Self { record, spread, contents, harmed, salt: facts.salt })
     }

@@ -10,11 +10,10 @@ use strongroom_core::limits::DRIVE_FULL_PERCENT_MAX;
 use strongroom_core::planner::cold_profile;
 use strongroom_format::cold;
 use strongroom_format::extent::FragmentGeometry;
-use strongroom_format::wire::FragmentReport;
-use strongroom_format::wire::message::DriveState;
+use strongroom_format::wire::message::{DriveState, FragmentAddress, FragmentReport};
 use strongroom_types::{
-    ClusterView, DriveId, Epoch, FragmentIndex, Generation, Health, Locator, NodeId, NodeView, Profile,
-    SessionId, SlabId, SlabRecord, SlabState, VersionId, ZoneId,
+    ClusterView, DrainSubject, DriveId, Epoch, FragmentIndex, Generation, Health, Holder, Locator, NodeId,
+    NodeView, Profile, SessionId, SlabId, SlabRecord, SlabState, VersionId, ZoneId,
 };
 
 /// A fragment of a layout, on a drive of a node.
@@ -35,6 +34,8 @@ pub struct Facts {
     pub fragments: Vec<(NodeId, DriveId, Vec<FragmentReport>)>,
     /// Every drive as its node tells it.
     pub drives: Vec<(NodeId, DriveState)>,
+    /// What is to be emptied.
+    pub drains: BTreeSet<DrainSubject>,
     /// How many drives each node could not open.
     pub drives_failed: BTreeMap<NodeId, u16>,
     /// The present session of each node.
@@ -49,21 +50,31 @@ pub struct Facts {
     pub salt: u64,
     /// What was done to drives in the run.
     pub harm: Harm,
+    /// What groups say that versions have in slabs, where they were asked.
+    pub backwards: Option<super::reclaim::Backwards>,
+}
+
+impl Facts {
+    /// Whether this drive is to be emptied.
+    pub fn is_leaving(&self, node: NodeId, drive: DriveId) -> bool {
+        self.drains.iter().any(|subject| subject.covers(Holder { node, drive }))
+    }
 }
 
 /// Checks invariants 1, 2, 3 and 10 and the accounting of space, as far as they can be seen from outside.
 ///
 /// Not checked: bytes (the reads of the run do that), the past (whether a row was durable at the very moment of its
 /// acknowledgement; killing nodes at any moment and reading afterwards does that), slabs that are still open, since their
-/// holders may differ by the rows in flight, slabs without rows, and Raft's own state. Nothing rebuilds lost fragments of cold slabs
-/// yet, so of layouts that were there when drives were harmed a fragment may be absent or short on these; enough of the others must be there all
-/// the same.
+/// holders may differ by the rows in flight, slabs without rows, and Raft's own state. Of layouts that were there when drives were harmed a fragment
+/// may be short on these; enough of the others must be there all the same. What is known to be lost is made
+/// again before a run settles, and what rotted is known by then: everything was read since the faults ended.
 pub fn check(facts: &Facts) -> Vec<Violation> {
     let mut violations = Vec::new();
     check_versions(facts, &mut violations);
     check_slabs(facts, &mut violations);
     check_fragments(facts, &mut violations);
     check_drives(facts, &mut violations);
+    check_rot(facts, &mut violations);
     for slab in &facts.unsteady {
         let words = format!("{slab} changed while it was looked at: {:?}", facts.slabs.get(slab));
         found(&mut violations, "I13: nothing changes once all is at rest", words);
@@ -79,22 +90,32 @@ pub fn has_small_drives(drives: &[(NodeId, DriveState)]) -> bool {
 }
 
 /// Whether a slab may stay copies, and what attempts to make it cold have left be kept for the next one: it is sealed, some drives are small or
-/// some node has none in use (which [`check`] allows of harmed ones alone), and its cold layout has no room. That layout has one fragment on each
-/// node where each zone has two nodes, so one without a drive that could take it is enough.
+/// some node has none in use (which [`check`] allows of harmed ones alone, and of those that are to be emptied), and its cold layout has no room: it has as many
+/// fragments in each zone, on distinct nodes.
 pub fn may_stay_hot(facts: &Facts, record: &SlabRecord) -> bool {
     let Some(sealed) = record.sealed().filter(|sealed| record.profile.is_copies() && sealed.rows > 0) else {
         return false;
     };
-    let is_out = |node: &NodeId| !facts.drives.iter().any(|(of, state)| of == node && state.writable);
+    let is_out = |node: &NodeId| {
+        !facts
+            .drives
+            .iter()
+            .any(|(of, state)| of == node && state.writable && !facts.is_leaving(*of, state.drive))
+    };
     if !has_small_drives(&facts.drives) && !facts.zones.keys().any(is_out) {
         return false;
     }
     let Some(profile) = cold_profile(&view(facts)) else { return true };
-    assert_eq!(usize::from(profile.fragment_count()), facts.zones.len(), "a fragment for each node");
     let data_len_bytes = cold::data_len(cold::slice_len(sealed.len_bytes, profile.data_count()));
-    facts.zones.keys().any(|node| {
+    let takes = |node: &NodeId| {
         let mut own = facts.drives.iter().filter(|(of, _)| of == node);
-        !own.any(|(_, state)| has_room(facts, record, state, data_len_bytes))
+        own.any(|(of, state)| has_room(facts, record, *of, state, data_len_bytes))
+    };
+    let zones: BTreeSet<ZoneId> = facts.zones.values().copied().collect();
+    let wanted = usize::from(profile.fragment_count()).div_ceil(zones.len());
+    zones.iter().any(|zone| {
+        let nodes = facts.zones.iter().filter(|(_, of)| *of == zone).map(|(node, _)| node);
+        nodes.filter(|node| takes(node)).count() < wanted
     })
 }
 
@@ -115,7 +136,16 @@ fn sealed_copies(facts: &Facts) -> impl Iterator<Item = &SlabRecord> {
 }
 
 /// Whether a drive could take a fragment of the next layout of a slab, what it has of it already included.
-fn has_room(facts: &Facts, record: &SlabRecord, state: &DriveState, data_len_bytes: u64) -> bool {
+pub(super) fn has_room(
+    facts: &Facts,
+    record: &SlabRecord,
+    node: NodeId,
+    state: &DriveState,
+    data_len_bytes: u64,
+) -> bool {
+    if facts.is_leaving(node, state.drive) {
+        return false;
+    }
     let Ok(geometry) = FragmentGeometry::for_extent_len(state.extent_len_bytes) else { return false };
     let reports = facts.fragments.iter().filter(|(_, drive, _)| *drive == state.drive);
     // Of layouts that were given up too: that is given back.
@@ -125,9 +155,7 @@ fn has_room(facts: &Facts, record: &SlabRecord, state: &DriveState, data_len_byt
     let taken: u32 = of_next.map(|report| report.extents).sum();
     let needed = geometry.extents_for(data_len_bytes);
     // Placement asks for this even of a drive that has all of it already.
-    let least = u64::from(100 - DRIVE_FULL_PERCENT_MAX);
-    let is_chosen = u64::from(state.extents_free) * 100 >= u64::from(state.extents_total) * least;
-    state.writable && is_chosen && state.extents_free + taken >= needed
+    state.writable && is_chosen(state) && state.extents_free + taken >= needed
 }
 
 /// The cluster as a caretaker would see it with every node up.
@@ -137,9 +165,14 @@ fn view(facts: &Facts) -> ClusterView {
         zone: *zone,
         health: Health::Up,
         may_hold_data: true,
+        given_up: false,
+        leaving: {
+            let mut own = facts.drives.iter().filter(|(of, _)| of == node).peekable();
+            own.peek().is_some() && own.all(|(of, state)| facts.is_leaving(*of, state.drive))
+        },
         drives: Vec::new(),
     });
-    ClusterView { nodes: nodes.collect() }
+    ClusterView { nodes: nodes.collect(), ..ClusterView::default() }
 }
 
 /// Whether a fragment has all rows of a sealed slab of copies and its holder is not counted, though such a one is asked again: nobody may find
@@ -147,23 +180,58 @@ fn view(facts: &Facts) -> ClusterView {
 pub fn is_uncounted(record: &SlabRecord, report: &FragmentReport) -> bool {
     let address = &report.address;
     let place = usize::from(address.fragment.get());
-    let is_holder = record.generation == address.generation
-        && record.holders.get(place).is_some_and(|holder| holder.drive == address.drive);
-    is_holder
+    address.is_of(record)
         && record.profile.is_copies()
         && record.sealed().is_some_and(|sealed| {
             sealed.missing >> place & 1 == 1 && sealed.rows > 0 && report.len_bytes >= sealed.len_bytes
         })
 }
 
+/// The first fragment of a cold slab that `node` is to hold and that is known to be lost, though a drive of the node could take it: the table has it as
+/// missing, or its drive is not the node's (any more). Whether one that counts is there and whole is not asked here.
+pub fn not_made_again(facts: &Facts, record: &SlabRecord, node: NodeId) -> Option<FragmentIndex> {
+    let sealed = record.sealed().filter(|_| !record.profile.is_copies())?;
+    let own = || facts.drives.iter().filter(|(of, _)| *of == node).map(|(_, state)| state);
+    let data_len_bytes = cold::data_len(cold::slice_len(sealed.len_bytes, record.profile.data_count()));
+    // One on which another fragment of the slab is takes none.
+    let could = |lost: FragmentIndex| {
+        let others =
+            || (0..).map(FragmentIndex::new).zip(&record.holders).filter(|(other, _)| *other != lost);
+        own().any(|state| {
+            has_room(facts, record, node, state, data_len_bytes)
+                && others().all(|(_, holder)| holder.drive != state.drive)
+        })
+    };
+    let lost = FragmentAddress::all_of(record).filter(|(of, _)| *of == node).filter(|(_, address)| {
+        let known = own().any(|state| state.drive == address.drive && !state.gone);
+        sealed.missing >> address.fragment.get() & 1 == 1 || !known
+    });
+    lost.map(|(_, address)| address.fragment).find(|fragment| could(*fragment))
+}
+
+/// Whether placement takes a drive as full as this at all.
+pub(super) fn is_chosen(state: &DriveState) -> bool {
+    let least = u64::from(100 - DRIVE_FULL_PERCENT_MAX);
+    state.extents_free > 0 && u64::from(state.extents_free) * 100 >= u64::from(state.extents_total) * least
+}
+
+/// Whether the slab table names this fragment, which `node` has.
+pub fn is_named(record: &SlabRecord, node: NodeId, report: &FragmentReport) -> bool {
+    let address = &report.address;
+    let holder = record.holders.get(usize::from(address.fragment.get()));
+    record.state != SlabState::Dead
+        && address.is_of(record)
+        && holder.is_some_and(|holder| holder.node == node)
+}
+
 /// Fragments of slabs that are dead, have got another layout, or have given this one up, all of which are given back after a while. None is there when a cluster
 /// settles; but where drives are small a slab may become cold after that, once something else made room.
 pub fn superseded(facts: &Facts) -> usize {
     let is_superseded = |report: &&FragmentReport| {
-        let generation = report.address.generation;
-        facts.slabs.get(&report.address.slab).is_some_and(|record| {
+        let address = &report.address;
+        facts.slabs.get(&address.slab).is_some_and(|record| {
             record.state == SlabState::Dead
-                || (generation != record.generation && generation < record.next_generation)
+                || (address.generation < record.next_generation && !address.is_of(record))
         })
     };
     facts.fragments.iter().flat_map(|(_, _, reports)| reports).filter(is_superseded).count()
@@ -262,12 +330,10 @@ fn check_slabs(facts: &Facts, violations: &mut Vec<Violation>) {
                 .fragments
                 .iter()
                 .filter(|(node, drive, _)| (*node, *drive) == (holder.node, holder.drive));
-            let report = reports.flat_map(|(_, _, reports)| reports).find(|report| {
-                report.address.slab == *slab
-                    && usize::from(report.address.fragment.get()) == index
-                    && report.address.generation == record.generation
-            });
-            let harmed = facts.harm.excuses(holder, *slab, record.generation);
+            let report = reports
+                .flat_map(|(_, _, reports)| reports)
+                .find(|report| report.address.fragment == fragment && report.address.is_of(record));
+            let harmed = facts.harm.excuses(holder, *slab, record.made_under[index]);
             if sealed.missing >> index & 1 == 1 {
                 // It is for the harm that it was not whole.
                 if harmed {
@@ -342,22 +408,34 @@ fn check_drives(facts: &Facts, violations: &mut Vec<Violation>) {
     }
 }
 
+/// Nothing that rotted stays: it was found, and made again or is known to be missing. What a drive cannot read just now is no rot.
+fn check_rot(facts: &Facts, violations: &mut Vec<Violation>) {
+    for record in facts.slabs.values().filter(|record| !record.profile.is_copies()) {
+        let Some(sealed) = record.sealed() else { continue };
+        for (node, address) in FragmentAddress::all_of(record) {
+            let place = (node, address.drive, address.slab, address.fragment, address.generation);
+            let counts = sealed.missing >> address.fragment.get() & 1 == 0;
+            let fault = facts.contents.get(&place).filter(|_| counts).and_then(Content::fault);
+            if let Some(fault) = fault.filter(|fault| fault.contains(ROT)) {
+                let rule = "scrub: nothing that rotted stays";
+                found(violations, rule, format!("{node} {address:?}: {fault}"));
+            }
+        }
+    }
+}
+
+/// How a holder says it of a block.
+const ROT: &str = "do not match their checksum";
+
 /// Space: what no slab accounts for must be given back, if not at once.
 fn check_fragments(facts: &Facts, violations: &mut Vec<Violation>) {
     for (node, drive, reports) in &facts.fragments {
         for report in reports {
             let record = facts.slabs.get(&report.address.slab);
-            let known = record.is_some_and(|record| {
-                record.state != SlabState::Dead
-                    && record.generation == report.address.generation
-                    && record
-                        .holders
-                        .get(usize::from(report.address.fragment.get()))
-                        .is_some_and(|holder| (holder.node, holder.drive) == (*node, *drive))
-            });
+            let known = record.is_some_and(|record| is_named(record, *node, report));
             // Of an attempt to make it cold, which is made again where there is room; or of one that was just given up: settling has seen that such are given back.
             let is_attempt = record.is_some_and(|record| {
-                record.generation < report.address.generation && may_stay_hot(facts, record)
+                record.next_generation <= report.address.generation && may_stay_hot(facts, record)
             });
             if !known && !is_attempt {
                 found(

@@ -112,7 +112,7 @@ fn overhead(report: &FragmentReport, state: &DriveState) -> u64 {
 /// Extents that a fragment needs; `None` where that cannot be told from outside.
 fn needed(record: &SlabRecord, report: &FragmentReport, state: &DriveState) -> Option<u32> {
     let SlabState::Sealed(sealed) = &record.state else { return None };
-    if report.address.generation != record.generation {
+    if !report.address.is_of(record) {
         return None;
     }
     let geometry = FragmentGeometry::for_extent_len(state.extent_len_bytes).ok()?;

@@ -148,8 +148,8 @@ impl Watch {
             let Some(record) = table.get(&address.slab) else { continue };
             let holder = record.holders.get(usize::from(address.fragment.get()));
             let named = record.state != SlabState::Dead
-                && record.generation == address.generation
-                && holder.is_some_and(|holder| (holder.node, holder.drive) == (node, address.drive));
+                && address.is_of(record)
+                && holder.is_some_and(|holder| holder.node == node);
             // What a conversion has finished is there for it, until the layout is taken or given up.
             let next = record.state != SlabState::Dead
                 && record.next_generation == address.generation

@@ -3,8 +3,8 @@
 //! A plan that keeps them must end with every acknowledged object readable, byte for byte. A run that is to go beyond them is a story of its own
 //! (`scenarios`), and must end in an alarm, an error or a refusal, never in wrong bytes.
 //!
-//! **One zone, once.** The promise is that any one zone may vanish at any time after the 200. Nothing rebuilds what is lost yet, so a zone whose
-//! media were harmed stays *the harmed zone* until the run ends: no other zone's media are ever harmed ([`Rule::HarmInOneZone`]).
+//! **One zone, once.** The promise is that any one zone may vanish at any time after the 200. What is lost is made again, but rot that nobody has met is not (nothing scrubs
+//! yet), so a zone whose media were harmed stays *the harmed zone* until the run ends: no other zone's media are ever harmed ([`Rule::HarmInOneZone`]).
 //!
 //! **Away is not lost.** A process that is killed, a machine without power, a drive that hangs and a cut network take nothing that was flushed. So
 //! nodes of any zones may be away, two zones and all of them at once, any number of times: then nobody is served, and afterwards everything is
@@ -19,6 +19,8 @@
 //!
 //! **State directories** are like drives: those of the harmed zone alone are lost or come back older. A voter that forgot is no voter until its group
 //! has let it in anew, so its group then has two, and waits if another is away.
+//!
+//! **Drains** take nothing: what is to be emptied counts and is read until its fragments are elsewhere. They may be at any time, one at a time.
 //!
 //! **Clocks** decide nothing but when to lose patience: they may go wrong at any time, on any node.
 
@@ -44,6 +46,8 @@ pub enum Toll {
     Media(NodeId),
     /// A node's state directory is lost or comes back older.
     State(NodeId),
+    /// Something is to be emptied: takes nothing, since it is read until what it held is elsewhere.
+    Drain,
 }
 
 impl Toll {
@@ -51,7 +55,9 @@ impl Toll {
     fn harms(self) -> Option<NodeId> {
         match self {
             Self::Media(node) | Self::State(node) => Some(node),
-            Self::Node(_) | Self::Zone(_) | Self::Power | Self::Disorder | Self::Clock(_) => None,
+            Self::Node(_) | Self::Zone(_) | Self::Power | Self::Disorder | Self::Clock(_) | Self::Drain => {
+                None
+            }
         }
     }
 }
@@ -125,7 +131,7 @@ impl Atlas {
             Toll::Node(node) => self.zones.get(&node) != Some(&self.harmed),
             Toll::Zone(zone) => zone != self.harmed,
             Toll::Power => true,
-            Toll::Media(_) | Toll::State(_) | Toll::Disorder | Toll::Clock(_) => false,
+            Toll::Media(_) | Toll::State(_) | Toll::Disorder | Toll::Clock(_) | Toll::Drain => false,
         }
     }
 
@@ -136,10 +142,10 @@ impl Atlas {
                 self.zones.iter().filter(|(_, of)| **of == zone).map(|(node, _)| *node).collect()
             }
             Toll::Power => self.zones.keys().copied().collect(),
-            Toll::Disorder | Toll::Clock(_) => Vec::new(),
+            Toll::Disorder | Toll::Clock(_) | Toll::Drain => Vec::new(),
         };
         match (one, other) {
-            (Toll::Disorder, Toll::Disorder) => true,
+            (Toll::Disorder, Toll::Disorder) | (Toll::Drain, Toll::Drain) => true,
             (Toll::Clock(one), Toll::Clock(other)) => one == other,
             _ => nodes(one).iter().any(|node| nodes(other).contains(node)),
         }

@@ -61,6 +61,8 @@ pub enum Episode {
     StateRolledBack,
     /// A bit of a node's state directory flips.
     StateCorrupt,
+    /// The operator has a drive emptied, or all of a node, and thinks better of it, or not.
+    Drain,
 }
 
 /// An episode with its time and place.
@@ -92,6 +94,7 @@ const USUAL: &[Episode] = &[
     Episode::ClockDrift,
     Episode::ClockDrift,
     Episode::PowerFailsEverywhere,
+    Episode::Drain,
 ];
 const MEDIA: &[Episode] = &[
     Episode::SickDrive,
@@ -143,6 +146,9 @@ const POLLS_AT_START_MAX: u64 = 3_000;
 /// A clock runs fast or slow by up to 5 %.
 const DRIFT_MAX: u64 = 50_000;
 const BATCHES_MAX: usize = 64;
+/// Of a million drains these many are of one drive, and of those that find room these many are not ended.
+const DRAINS_A_DRIVE: u32 = 750_000;
+const DRAINS_FOR_GOOD: u32 = 500_000;
 
 impl Episode {
     /// Every kind.
@@ -171,6 +177,7 @@ impl Episode {
         Self::StateErased,
         Self::StateRolledBack,
         Self::StateCorrupt,
+        Self::Drain,
     ];
 
     /// Draws one; whether it is one that harms for good.
@@ -225,6 +232,7 @@ impl Scene {
             | Episode::ErasedDrive
             | Episode::Rot => Toll::Media(self.node),
             Episode::StateErased | Episode::StateRolledBack | Episode::StateCorrupt => Toll::State(self.node),
+            Episode::Drain => Toll::Drain,
         }
     }
 
@@ -363,6 +371,16 @@ impl Scene {
                 (at, Event::RollBackState(node, 1 + draws.index(BATCHES_MAX))),
                 (over, Event::Boot(node)),
             ]),
+            Episode::Drain => {
+                let of_drive = draws.chance(DRAINS_A_DRIVE);
+                let subject = of_drive.then_some(drive).filter(|_| targets.drives_per_node > 0);
+                events.push((at, Event::BeginDrain(node, subject)));
+                // Where a node has another drive all of it finds room.
+                let has_room = targets.roomy && targets.drives_per_node > 1 && subject.is_some();
+                if !(has_room && draws.chance(DRAINS_FOR_GOOD)) {
+                    events.push((over, Event::EndDrain(node, subject)));
+                }
+            }
             Episode::StateCorrupt => events.extend([
                 (at, Event::Kill(node, end)),
                 (at, Event::CorruptState(node, draws.u64())),

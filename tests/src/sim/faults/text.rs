@@ -71,6 +71,8 @@ pub fn kind(event: &Event) -> &'static str {
         Event::EraseState(_) => "erase-state",
         Event::RollBackState(..) => "roll-back-state",
         Event::CorruptState(..) => "corrupt-state",
+        Event::BeginDrain(..) => "begin-drain",
+        Event::EndDrain(..) => "end-drain",
         Event::Skew(..) => "skew",
         Event::Drift(..) => "drift",
     }
@@ -79,7 +81,12 @@ pub fn kind(event: &Event) -> &'static str {
 /// What is counted of a run: like [`kind`], but the ends of faults are none, and drives say what ails them.
 pub fn fault(event: &Event) -> Option<&'static str> {
     match event {
-        Event::Disarm(_) | Event::Boot(_) | Event::Resume(_) | Event::Mend | Event::Remember(..) => None,
+        Event::Disarm(_)
+        | Event::Boot(_)
+        | Event::Resume(_)
+        | Event::Mend
+        | Event::Remember(..)
+        | Event::EndDrain(..) => None,
         Event::Kill(_, End::Crash) => Some("kill by crash"),
         Event::Kill(_, End::PowerCut) => Some("kill by power cut"),
         Event::Weather(weather) if *weather == Weather::FAIR => None,
@@ -172,6 +179,10 @@ impl fmt::Display for Event {
             Self::Rot(node, drive, count, seed) => write!(f, " {node} {drive} {count} {seed}"),
             Self::RollBackState(node, batches) => write!(f, " {node} {batches}"),
             Self::CorruptState(node, seed) => write!(f, " {node} {seed}"),
+            Self::BeginDrain(node, None) | Self::EndDrain(node, None) => write!(f, " {node}"),
+            Self::BeginDrain(node, Some(drive)) | Self::EndDrain(node, Some(drive)) => {
+                write!(f, " {node} {drive}")
+            }
             Self::Skew(node, skew_ms) => write!(f, " {node} {skew_ms}"),
             Self::Drift(node, parts_per_million) => write!(f, " {node} {parts_per_million}"),
         }
@@ -263,6 +274,12 @@ impl<'text> Words<'text> {
         Ok(others)
     }
 
+    /// The place of a drive, where one is named.
+    fn drive(&mut self) -> Result<Option<usize>, String> {
+        let Some(word) = self.0.next() else { return Ok(None) };
+        word.parse().map(Some).map_err(|_| format!("expected the drive's place, found {word:?}"))
+    }
+
     fn finish(mut self) -> Result<(), String> {
         self.0.next().map_or(Ok(()), |more| Err(format!("nothing expected after, found {more:?}")))
     }
@@ -316,6 +333,8 @@ impl FromStr for Event {
             "erase-state" => Self::EraseState(words.node()?),
             "roll-back-state" => Self::RollBackState(words.node()?, words.number("batches")?),
             "corrupt-state" => Self::CorruptState(words.node()?, words.number("seed")?),
+            "begin-drain" => Self::BeginDrain(words.node()?, words.drive()?),
+            "end-drain" => Self::EndDrain(words.node()?, words.drive()?),
             "skew" => Self::Skew(words.node()?, words.number("milliseconds")?),
             "drift" => Self::Drift(words.node()?, words.number("millionths")?),
             other => return Err(format!("no event is called {other:?}")),

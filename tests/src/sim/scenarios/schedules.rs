@@ -85,6 +85,25 @@ pub(super) fn killed_at_every_step(nodes: &[(NodeId, ZoneId)], draws: &mut Draws
     schedule
 }
 
+/// So slow that much is half done whenever somebody is killed.
+const SLOW: Weather = Weather { lost: 20_000, duplicated: 0, slow: 400_000, damaged: 0 };
+const KILLED_EVERY: Duration = Duration::from_millis(2500);
+
+/// One node after the other is killed, and starts again, while each step that takes a few messages takes a while.
+pub(super) fn killed_while_slow(nodes: &[(NodeId, ZoneId)], draws: &mut Draws) -> Schedule {
+    let mut schedule = Schedule::default();
+    schedule.events.push((PAUSE, Event::Weather(SLOW)));
+    let mut at = PAUSE;
+    for _ in 0..30 {
+        at += KILLED_EVERY / 2 + draws.duration(Duration::ZERO..KILLED_EVERY);
+        let (node, _) = nodes[draws.index(nodes.len())];
+        let end = if draws.chance(500_000) { End::PowerCut } else { End::Crash };
+        schedule.events.push((at, Event::Kill(node, end)));
+        schedule.events.push((at + BREATH, Event::Boot(node)));
+    }
+    schedule
+}
+
 /// Long enough for a writer to give a holder up, short enough that nobody else takes it for gone.
 const LATE: Duration = Duration::from_millis(300);
 

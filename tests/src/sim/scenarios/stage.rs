@@ -1,5 +1,6 @@
 //! What told stories have in common: objects that were acknowledged, looking for them, and where their bytes stand.
 
+use crate::sim::draws::Draws;
 use crate::sim::faults::Event;
 use crate::sim::operation::{Operation, Outcome, Value};
 use crate::sim::workload::Clients;
@@ -61,6 +62,25 @@ pub(super) async fn store(clients: &Clients, keys: &[String]) -> Result<Stored, 
         stored.insert(key.clone(), value);
     }
     Ok(stored)
+}
+
+/// Has everything on all drives read again, and waits until no node has anything left to do.
+pub(super) async fn at_rest(clients: &Clients, limit: Duration) -> Result<(), String> {
+    let until = tokio::time::Instant::now() + limit;
+    clients.cluster.ask_each(|door| door.verify()).await;
+    loop {
+        let answers = clients.cluster.ask_each(|door| door.unsettled()).await;
+        let left = answers.values().find_map(|left| {
+            left.as_ref().map_or(Some(String::from("no answer")), |left| left.first().cloned())
+        });
+        match left {
+            None => return Ok(()),
+            Some(left) if tokio::time::Instant::now() >= until => {
+                return Err(format!("I13: not at rest within {limit:?}: {left}"));
+            }
+            Some(_) => tokio::time::sleep(BREATH).await,
+        }
+    }
 }
 
 /// The last zone is cut off, and everyone has seen it.
@@ -173,6 +193,38 @@ pub(super) fn rot_all(world: &World, needle: &[u8]) -> usize {
     }
     copies
 }
+
+/// Harms so many blocks of a drive that are not all zero, behind its superblocks; the same block may be hit twice. A third of them each: a bit flips, the second half
+/// is another block's (a torn write), all of it is (a misdirected one).
+pub(super) fn harm_some(world: &World, (node, drive): (NodeId, usize), count: usize, draws: &mut Draws) {
+    let media = &world.drives(node)[drive].media;
+    let block_len = BLOCK_LEN_BYTES as usize;
+    let blocks = (HEAD_LEN_BYTES..media.len_bytes() - HEAD_LEN_BYTES).step_by(block_len);
+    let is_used = |at: &u64| media.peek(*at, block_len).iter().any(|byte| *byte != 0);
+    let used: Vec<u64> = blocks.filter(is_used).collect();
+    let draw =
+        |draws: &mut Draws| used[usize::try_from(draws.below(used.len() as u64)).expect("below a length")];
+    for number in 0..if used.is_empty() { 0 } else { count } {
+        let block = draw(draws);
+        let kept = match number % 3 {
+            0 => {
+                media.rot(block + draws.below(u64::from(BLOCK_LEN_BYTES)), 1 << draws.below(8));
+                continue;
+            }
+            1 => block_len / 2,
+            _ => 0,
+        };
+        let (before, other) = (media.peek(block, block_len), media.peek(draw(draws), block_len));
+        for (at, (before, other)) in (block..).zip(before.iter().zip(&other)).skip(kept) {
+            if before != other {
+                media.rot(at, before ^ other);
+            }
+        }
+    }
+}
+
+/// Where extents begin, and as much at the end of a drive.
+const HEAD_LEN_BYTES: u64 = strongroom_format::superblock::RESERVE_LEN_BYTES;
 
 fn all_places<'a>(hay: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
     let first = needle[0];

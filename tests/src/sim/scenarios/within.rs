@@ -1,6 +1,8 @@
 //! Stories within the promise: everything must come back after them.
 
-use super::stage::{alarm_within, before, drives, look, nodes_of, serves, store, without_last_zone, zones};
+use super::stage::{
+    alarm_within, at_rest, before, drives, harm_some, look, nodes_of, serves, store, without_last_zone, zones,
+};
 use crate::sim::faults::Event;
 use crate::sim::workload::{CAME_BACK_OLD, Clients};
 use crate::sim::world::End;
@@ -145,6 +147,87 @@ pub(super) async fn voter_forgets_again_and_again(clients: &Clients) -> Vec<Stri
     let mut violations = seen.violations;
     if !seen.errors.is_empty() {
         violations.push(format!("live: {:?} cannot be read, and one zone is away", seen.errors));
+    }
+    violations
+}
+
+/// How long it may take until all that a zone held is made again.
+const MADE_AGAIN: Duration = Duration::from_secs(120);
+
+/// The drives of one zone after the other come back blank, as an instance's do when it was stopped, and what was on them is made again each time. In
+/// the end nothing is left of any drive that took part in an acknowledgement.
+pub(super) async fn zones_wiped_in_turn(clients: &Clients) -> Vec<String> {
+    let (cluster, world) = (&clients.cluster, clients.cluster.world());
+    serves(clients).await;
+    let stored = match store(clients, &clients.history.keys()[2..8]).await {
+        Ok(stored) => stored,
+        Err(what) => return vec![what],
+    };
+    let all: Vec<_> = world.nodes().into_iter().map(|(node, _)| node).collect();
+    let mut violations = Vec::new();
+    violations.extend(at_rest(clients, MADE_AGAIN).await.err());
+    for zone in zones(world) {
+        let nodes = nodes_of(world, zone);
+        for node in &nodes {
+            cluster.kill(*node, End::PowerCut);
+        }
+        drives(world, &[zone]).iter().for_each(|(node, drive)| cluster.happen(Event::Erase(*node, *drive)));
+        nodes.iter().for_each(|node| cluster.boot(*node));
+        violations.extend(at_rest(clients, MADE_AGAIN).await.err());
+        let seen = look(clients, &all, &stored).await;
+        violations.extend(seen.violations);
+        if !seen.errors.is_empty() {
+            violations.push(format!("live: {:?} cannot be read after {zone} was wiped", seen.errors));
+        }
+    }
+    violations
+}
+
+/// Blocks that are harmed on each drive of a zone.
+const ROTTEN_PER_DRIVE: usize = 120;
+
+/// Bits flip, blocks are torn or become others, at random places of what the drives of one zone hold, headers, marks and tables included, and in half of the runs a node of another zone comes back with blank
+/// drives at the same time: with three fragments more than are needed no byte is lost. One look at everything finds all of it, and it is made again.
+pub(super) async fn rot_and_a_wiped_node(clients: &Clients) -> Vec<String> {
+    let (cluster, world) = (&clients.cluster, clients.cluster.world());
+    serves(clients).await;
+    let (mut stored, mut violations) = (Vec::new(), Vec::new());
+    // In slabs of their own: what is read meanwhile is found by who reads it, and the rest by nobody else than the scrub.
+    for keys in [2..8, 8..14] {
+        match store(clients, &clients.history.keys()[keys]).await {
+            Ok(batch) => stored.push(batch),
+            Err(what) => return vec![what],
+        }
+        violations.extend(at_rest(clients, MADE_AGAIN).await.err());
+    }
+    let all: Vec<_> = world.nodes().into_iter().map(|(node, _)| node).collect();
+    let (zones, mut draws) = (zones(world), world.draws("rot"));
+    for (node, drive) in drives(world, &zones[..1]) {
+        // That it is harmed is known by this event; where, is drawn among what is not empty.
+        cluster.happen(Event::Rot(node, drive, 0, 0));
+        harm_some(world, (node, drive), ROTTEN_PER_DRIVE, &mut draws);
+    }
+    // Where nothing else is made again nobody reads what rotted but the scrub.
+    if draws.below(2) == 0 {
+        let wiped = nodes_of(world, zones[1])[0];
+        cluster.kill(wiped, End::PowerCut);
+        for drive in 0..world.drives(wiped).len() {
+            cluster.happen(Event::Erase(wiped, drive));
+        }
+        cluster.boot(wiped);
+    }
+    violations.extend(look(clients, &all, &stored[0]).await.violations);
+    violations.extend(at_rest(clients, MADE_AGAIN).await.err());
+    let contents = cluster.ask_each(|door| door.contents()).await;
+    for (place, content) in contents.into_values().flatten().flatten() {
+        violations.extend(content.fault().map(|fault| format!("scrub: {place:?} is not whole: {fault}")));
+    }
+    for batch in &stored {
+        let seen = look(clients, &all, batch).await;
+        violations.extend(seen.violations);
+        if !seen.errors.is_empty() {
+            violations.push(format!("live: {:?} cannot be read after all was made again", seen.errors));
+        }
     }
     violations
 }

@@ -2,11 +2,15 @@
 
 use super::{ACCESS_KEY, SECRET_KEY, Shared};
 use crate::sim::operation::{Condition, Described, Listed, Operation, Outcome, Tag, Value};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt as _};
 use http::StatusCode;
-use http_body_util::BodyExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use strongroom::node::Node;
 use strongroom_env::{Clock, Env};
 use strongroom_gateway::checksum::Algorithm;
@@ -19,6 +23,16 @@ use strongroom_types::VersionId;
 pub(super) const BUCKETS: [(&str, &str); 2] = [("letters", "mail"), ("settings", "config")];
 /// Pages of a list; a server that gives more never ends.
 const PAGES_MAX: usize = 100;
+
+/// Bodies above this come in two parts, the second after a while. It is more than one needle: by then the first may be in a slab that is sealed.
+const SLOW_LEN_BYTES: usize = 7 << 19;
+/// How long that may take: longer than a slab is open and a sealed one cools for.
+const SLOW_MS_MAX: u64 = 12_000;
+
+/// Answers above this are read slowly: they have more needles than a node reads ahead.
+const READ_SLOWLY_LEN_BYTES: u64 = 9 << 20;
+/// So long that a slab which begins to be written at once is sealed, compacted and freed meanwhile.
+const READ_PAUSE: Duration = Duration::from_secs(25);
 
 /// See the module.
 #[derive(Clone)]
@@ -293,13 +307,55 @@ impl Client {
             (false, _) => Sign::UnsignedTrailer(65_536, Algorithm::Crc32c),
         };
         let request = self.signer.request(sign, method, target, headers, body);
-        let (parts, body) = self.node.door().handle(request).await.into_parts();
+        let (parts, body) = if body.len() > SLOW_LEN_BYTES {
+            self.node.door().handle(request.map(|body| self.slowly(body))).await.into_parts()
+        } else {
+            self.node.door().handle(request).await.into_parts()
+        };
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let etag = header("etag").unwrap_or("").to_owned();
         let version = header("x-amz-version-id").and_then(|id| u128::from_str_radix(id, 16).ok());
         let len_bytes = header("content-length").and_then(|len| len.parse().ok());
-        let body = body.collect().await.ok().map(|collected| collected.to_bytes());
+        let body = self.read(len_bytes.unwrap_or(0), body).await;
         Answer { status: parts.status, etag, version: version.map(VersionId::new), len_bytes, body }
+    }
+
+    /// The body in two parts, with a pause between.
+    fn slowly(
+        &self,
+        body: Full<Bytes>,
+    ) -> impl http_body::Body<Data = Bytes, Error = Infallible> + Send + use<> {
+        let pause = Duration::from_millis(self.env.rng.u64() % SLOW_MS_MAX);
+        let clock = self.env.clock.clone();
+        let parts = stream::once(async move {
+            let mut first = body.collect().await.expect("bytes in memory").to_bytes();
+            let rest = first.split_off(SLOW_LEN_BYTES);
+            let frames = stream::iter([(first, Duration::ZERO), (rest, pause)]);
+            frames.then(move |(bytes, pause)| {
+                let clock = clock.clone();
+                async move {
+                    clock.sleep(pause).await;
+                    Ok(Frame::data(bytes))
+                }
+            })
+        });
+        StreamBody::new(Box::pin(parts.flatten()))
+    }
+
+    /// Reads the body of an answer; a very long one slowly. `None` where it breaks off.
+    async fn read<B>(&self, len_bytes: u64, mut body: B) -> Option<Bytes>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let mut read = BytesMut::new();
+        let mut pause = (len_bytes >= READ_SLOWLY_LEN_BYTES).then_some(READ_PAUSE);
+        while let Some(frame) = body.frame().await {
+            read.extend_from_slice(&frame.ok()?.into_data().unwrap_or_default());
+            if let Some(pause) = pause.take() {
+                self.env.clock.sleep(pause).await;
+            }
+        }
+        Some(read.freeze())
     }
 
     /// What an error means for a request to the bucket of this place.

@@ -3,6 +3,8 @@
 use super::client::{BUCKETS, bucket_of};
 use crate::sim::checkers::content::Content as Readable;
 use crate::sim::checkers::layout::{self, Facts, Place};
+use crate::sim::checkers::places;
+use crate::sim::checkers::reclaim::{self, Backwards};
 use crate::sim::checkers::watch::{Glimpse, GroupGlimpse};
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -15,7 +17,7 @@ use strongroom_format::wire::message::{
     FragmentAddress, FragmentReport, Read, Refusal, Report, Request, Response,
 };
 use strongroom_meta::control::{ControlAnswer, ControlQuery};
-use strongroom_meta::group::{Content, GroupAnswer, GroupQuery, PageEntry};
+use strongroom_meta::group::{Content, GroupAnswer, GroupQuery, PageEntry, Pointer};
 use strongroom_types::{
     BucketId, BucketName, Deadline, DriveId, GroupId, Locator, NodeId, ObjectKey, SlabId, SlabRecord,
     SlabState, VersionId, ZoneId,
@@ -61,7 +63,7 @@ fn own_fragments(node: &Node) -> Vec<(DriveId, FragmentReport)> {
         .collect()
 }
 
-/// What is left to do as far as this node can see, until each slab is open for a writer that is there, dead, or cold, the node serves, and its drives hold nothing that
+/// What is left to do as far as this node can see, until each slab is open for a writer that is there, dead, or cold, the node serves, its drives are verified, and they hold nothing that
 /// the table has superseded. A slab may stay copies where its cold layout has no room ([`layout::may_stay_hot`]), but then with every holder
 /// counted that has all of it.
 pub(super) async fn unsettled(
@@ -74,8 +76,13 @@ pub(super) async fn unsettled(
     if status.slabs.to_free > 0 {
         left.push(format!("{} fragments are to be freed", status.slabs.to_free));
     }
+    if status.slabs.balancing > 0 {
+        left.push("fragments are moved for the sake of balance".to_owned());
+    }
     let awaited = status.drives.iter().filter(|drive| drive.standing == "awaited");
     left.extend(awaited.map(|drive| format!("a drive is not admitted yet: {}", drive.drive)));
+    let under_way = node.holder().drives().filter(|drive| node.scrubber().is_under_way(drive));
+    left.extend(under_way.map(|drive| format!("a drive is not verified yet: {}", drive.id())));
     let slabs = slabs(node, env).await?;
     let hot = |record: &SlabRecord| {
         record.profile.is_copies() && record.sealed().is_some_and(|sealed| sealed.rows > 0)
@@ -83,12 +90,21 @@ pub(super) async fn unsettled(
     // Asked for only where it matters.
     let mut facts = Facts { zones, ..Facts::default() };
     drives(env, &mut facts).await?;
-    if slabs.values().any(hot) && layout::has_small_drives(&facts.drives) {
+    facts.drains = node.drains().await?.into_keys().collect();
+    if slabs.values().any(hot) && layout::has_small_drives(&facts.drives) || !facts.drains.is_empty() {
         fragments(env, &mut facts).await?;
     }
     let may_stay_hot = |record: &SlabRecord| hot(record) && layout::may_stay_hot(&facts, record);
     let own = NodeId::new(status.node);
     let fragments = own_fragments(node);
+    let mut backwards = Backwards::default();
+    usages(node, env, &mut backwards).await?;
+    let alive = backwards.alive();
+    left.extend(
+        reclaim::left(&facts, &slabs, &alive)
+            .into_iter()
+            .map(|(slab, why)| format!("{why}: {:?}, {:?}", alive.get(&slab), slabs.get(&slab))),
+    );
     for record in slabs.values() {
         let at_rest = match &record.state {
             // One with rows is sealed when it is old enough, and one whose writer is gone when that was noticed.
@@ -98,6 +114,7 @@ pub(super) async fn unsettled(
                         .iter()
                         .any(|(_, report)| report.address.slab == record.slab && report.len_bytes > 0)
             }
+            // Said above.
             SlabState::Dead => true,
             SlabState::Sealing => false,
             // One without rows is killed, and then given back.
@@ -107,19 +124,31 @@ pub(super) async fn unsettled(
             left.push(format!("a slab is not cold: {record:?}"));
         }
     }
-    for (drive, report) in fragments {
+    left.extend(slabs.values().filter_map(|record| {
+        let short = layout::not_made_again(&facts, record, own)?;
+        Some(format!("a fragment is not made again: {short}, {record:?}"))
+    }));
+    left.extend(
+        slabs
+            .values()
+            .filter_map(|record| Some(format!("{}: {record:?}", places::misplaced(&facts, record)?))),
+    );
+    left.extend(places::unbalanced(&facts, &slabs));
+    for (_, report) in fragments {
         let accounted = slabs.get(&report.address.slab).is_some_and(|record| {
             if record.next_generation == report.address.generation && may_stay_hot(record) {
                 return true;
             }
-            let holder = record.holders.get(usize::from(report.address.fragment.get()));
-            record.state != SlabState::Dead
-                && record.generation == report.address.generation
-                && holder.is_some_and(|holder| (holder.node, holder.drive) == (own, drive))
+            layout::is_named(record, own, &report)
         });
         if !accounted {
             let record = slabs.get(&report.address.slab);
             left.push(format!("a fragment is not given back: {report:?}, {record:?}"));
+        }
+        if let Some(record) = slabs.get(&report.address.slab)
+            && is_untold(node, own, record, &report)
+        {
+            left.push(format!("a fragment is not whole, and that is not told: {report:?}, {record:?}"));
         }
         if let Some(record) = slabs.get(&report.address.slab)
             && layout::is_uncounted(record, &report)
@@ -128,6 +157,14 @@ pub(super) async fn unsettled(
         }
     }
     Ok(left)
+}
+
+/// Whether a fragment counts that its own drive knows not to be whole.
+fn is_untold(node: &Node, own: NodeId, record: &SlabRecord, report: &FragmentReport) -> bool {
+    let (address, place) = (&report.address, usize::from(report.address.fragment.get()));
+    let counts = record.sealed().is_some_and(|sealed| sealed.rows > 0 && sealed.missing >> place & 1 == 0);
+    let lacks = || node.holder().drive(address.drive).is_ok_and(|drive| drive.lacks(address, record.profile));
+    counts && layout::is_named(record, own, report) && lacks()
 }
 
 /// Every drive, as its node tells it.
@@ -266,9 +303,14 @@ pub(super) async fn gather(
                 .extend(found.into_iter().map(|(version, locators)| (name.clone(), version, locators)));
         }
     }
+    let mut backwards = Backwards::default();
+    usages(node, env, &mut backwards).await?;
     // After the versions: a slab is in the table before anything points into it.
     facts.slabs = slabs(node, env).await?;
+    pointers(node, env, facts.slabs.keys(), &mut backwards).await?;
+    facts.backwards = Some(backwards);
     drives(env, &mut facts).await?;
+    facts.drains = node.drains().await?.into_keys().collect();
     fragments(env, &mut facts).await?;
     let mut after = Facts { zones: facts.zones.clone(), ..Facts::default() };
     drives(env, &mut after).await?;
@@ -299,6 +341,60 @@ pub(super) fn glimpse(node: &Node, drives: &[(usize, DriveId)]) -> Glimpse {
         fragments: own_fragments(node).into_iter().map(|(_, report)| report).collect(),
         alarms: status.alarms,
     }
+}
+
+/// How much versions of each group have in slabs.
+async fn usages(node: &Node, env: &Env, backwards: &mut Backwards) -> anyhow::Result<()> {
+    let groups = || (0..node.meta().group_count()).map(GroupId::new);
+    for (group, of) in groups().flat_map(|group| groups().map(move |of| (group, of))) {
+        let mut after = None;
+        loop {
+            let query = GroupQuery::Usages { of, after, limit: PAGE };
+            let GroupAnswer::Usages(page) = node.meta().read(group, query, deadline(env)).await? else {
+                bail!("not an answer in kind")
+            };
+            let full = page.len() == PAGE as usize;
+            after = page.last().map(|(slab, _)| *slab);
+            backwards.usages.extend(page.into_iter().map(|(slab, usage)| ((group, slab), usage)));
+            if !full {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What versions of each group have in these slabs.
+async fn pointers(
+    node: &Node,
+    env: &Env,
+    slabs: impl Iterator<Item = &SlabId>,
+    backwards: &mut Backwards,
+) -> anyhow::Result<()> {
+    for slab in slabs {
+        for group in (0..node.meta().group_count()).map(GroupId::new) {
+            let mut after = None;
+            loop {
+                let query = GroupQuery::Pointers { slab: *slab, after, limit: PAGE };
+                let answer = node.meta().read(group, query, deadline(env)).await?;
+                let GroupAnswer::Pointers { pointers, .. } = answer else { bail!("not an answer in kind") };
+                let full = pointers.len() == PAGE as usize;
+                after = pointers.last().map(|pointer: &Pointer| pointer.locator.offset_bytes);
+                backwards.pointers.extend(pointers.into_iter().map(|pointer| (group, pointer)));
+                if !full {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What versions have in one slab, in words.
+pub(super) async fn pointers_into(node: &Node, env: &Env, slab: SlabId) -> anyhow::Result<Vec<String>> {
+    let mut backwards = Backwards::default();
+    pointers(node, env, std::iter::once(&slab), &mut backwards).await?;
+    Ok(backwards.pointers.into_iter().map(|(group, pointer)| format!("{group} {pointer:?}")).collect())
 }
 
 /// The needles of all kept versions of a key.

@@ -27,14 +27,17 @@ pub struct Clients {
     /// Set when they are to stop.
     pub stop: Arc<AtomicBool>,
     values: AtomicU64,
-    nodes: Vec<NodeId>,
 }
 
 impl Clients {
     /// Clients of a cluster.
     pub fn new(cluster: Cluster, history: Arc<History>) -> Arc<Self> {
-        let nodes = cluster.world().nodes().into_iter().map(|(node, _)| node).collect();
-        Arc::new(Self { cluster, history, stop: Arc::default(), values: AtomicU64::new(1), nodes })
+        Arc::new(Self { cluster, history, stop: Arc::default(), values: AtomicU64::new(1) })
+    }
+
+    /// All nodes by now.
+    fn nodes(&self) -> Vec<NodeId> {
+        self.cluster.world().nodes().into_iter().map(|(node, _)| node).collect()
     }
 
     /// One client, until it is to stop. Reads more of what was written lately by using few keys.
@@ -51,7 +54,7 @@ impl Clients {
                     fullest.unwrap_or(0) + RESERVED < OPERATIONS_PER_KEY_MAX
                 }
             };
-            let (node, patience) = (*draws.pick(&self.nodes), draws.duration(PATIENCE));
+            let (node, patience) = (*draws.pick(&self.nodes()), draws.duration(PATIENCE));
             let (hang_up, on_the_way) = (draws.chance(500_000), draws.duration(TO_DOOR));
             if !room {
                 continue;
@@ -104,26 +107,41 @@ impl Clients {
 
     /// Writes one object of 10 kB under this key through the first node; gives it if it was acknowledged.
     pub async fn write_one(&self, key: &str) -> Option<Value> {
-        self.write_through(self.nodes[0], key).await
+        self.write_through(self.nodes()[0], key).await
     }
 
     /// Writes one object of 10 kB under this key through this node; gives it if it was acknowledged.
     pub async fn write_through(&self, node: NodeId, key: &str) -> Option<Value> {
-        let world = self.cluster.world();
+        self.write_sized(node, key, 10_000).await
+    }
+
+    /// Writes one object of this length; gives it if it was acknowledged.
+    pub async fn write_sized(&self, node: NodeId, key: &str, len_bytes: usize) -> Option<Value> {
         let number = self.values.fetch_add(1, Ordering::Relaxed);
-        let value = Value { number, len_bytes: 10_000 };
+        let value = Value { number, len_bytes };
         let operation = Operation::Put { key: key.to_owned(), value, condition: Condition::None };
+        self.tell(node, operation).await.is_stored().then_some(value)
+    }
+
+    /// Removes what is under this key through this node; says whether that was acknowledged.
+    pub async fn remove(&self, node: NodeId, key: &str) -> bool {
+        let operation = Operation::Delete { key: key.to_owned(), condition: Condition::None };
+        self.tell(node, operation).await == Outcome::Deleted
+    }
+
+    async fn tell(&self, node: NodeId, operation: Operation) -> Outcome {
+        let world = self.cluster.world();
         let invoked = self.history.invoke(world.trace(), "teller", operation.clone());
         let outcome = self.cluster.ask(node, operation, PATIENCE.end, true, TO_DOOR.start).await;
         self.history.complete(world.trace(), "teller", invoked, &outcome);
-        outcome.is_stored().then_some(value)
+        outcome
     }
 
     /// Writes through every node until each has taken one; `Err` names the one that never did.
     pub async fn write_all(&self, limit: Duration) -> Result<(), String> {
         let world = self.cluster.world();
         let until = tokio::time::Instant::now() + limit;
-        for (node, key) in self.nodes.iter().zip(self.history.keys().iter().cycle()) {
+        for (node, key) in self.nodes().iter().zip(self.history.keys().iter().cycle()) {
             loop {
                 let number = self.values.fetch_add(1, Ordering::Relaxed);
                 let value = Value { number, len_bytes: 3000 };
@@ -151,7 +169,7 @@ impl Clients {
         let world = self.cluster.world();
         self.cluster.replace_old_drives().await;
         let until = tokio::time::Instant::now() + limit;
-        for node in &self.nodes {
+        for node in &self.nodes() {
             let gets = self.history.keys().iter().map(|key| Operation::Get { key: key.clone() });
             for operation in gets.chain([Operation::List]) {
                 loop {

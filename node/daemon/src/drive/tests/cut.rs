@@ -117,7 +117,8 @@ fn a_mark_that_failed_leaves_every_extent_and_its_header() {
             for ordinal in 0..TAKEN as usize {
                 let at = world.extent_at(&writer.address, ordinal);
                 let block = world.media.peek(at, BLOCK as usize);
-                let index = world.state().fragment(&writer.address).unwrap().extents[ordinal];
+                let index =
+                    world.state().fragment(&writer.address).unwrap().extents.get(ordinal as u32).unwrap();
                 let found = extent::decode(&block, world.drive.id(), index);
                 assert!(matches!(found, Ok(extent::ExtentState::Used(_))), "{found:?}");
             }

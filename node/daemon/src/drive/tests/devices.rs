@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use strongroom_format::superblock::SuperblockError;
 use strongroom_format::wire::message::{Free, Refusal};
 use strongroom_io::memory::{Fault, FaultPlan, Intent, Kind, NoFaults};
-use strongroom_io::{AlignedBuffer, Class, Operation};
+use strongroom_io::{AlignedBuffer, Class, Device, Operation};
 use strongroom_types::{Epoch, RowSequence};
 
 fn plan(world: &World, fault: impl Fn(&Intent) -> Fault + Send + Sync + 'static) {

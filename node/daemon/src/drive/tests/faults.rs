@@ -1,6 +1,6 @@
 //! Devices that fail, are slow, or are full of requests.
 
-use super::support::{BLOCK, Maker, World, Writer, address, read, run};
+use super::support::{BLOCK, Maker, World, Writer, address, cold, read, run};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -239,6 +239,30 @@ fn a_read_error_is_not_absence_now_or_at_start() {
         let world = world.restart().await;
         writer.check(&world.drive).await;
         maker.check(&world.drive).await;
+    });
+}
+
+#[test]
+fn a_cold_fragment_that_cannot_be_read_is_lacked_for_this_run() {
+    run(async {
+        let world = World::new(8).await;
+        let maker = Maker::new(1, 20);
+        maker.pieces(&world.drive, 10).await.unwrap();
+        maker.finish(&world.drive).await.unwrap();
+        let failed = AtomicBool::new(false);
+        world.media.set_plan(Arc::new(move |intent: &Intent| {
+            let first = intent.kind == Kind::Read && !failed.swap(true, Ordering::Relaxed);
+            if first { Fault::Error } else { Fault::None }
+        }));
+        maker.check(&world.drive).await;
+        assert!(!world.drive.lacks(&maker.address, cold()), "one transfer says nothing of the media");
+        fail(&world, Kind::Read);
+        assert_eq!(read(&world.drive, &maker.address, 0, 1).await, Err(Refusal::DriveError));
+        mend(&world);
+        assert!(world.drive.lacks(&maker.address, cold()));
+        maker.check(&world.drive).await;
+        let world = world.restart().await;
+        assert!(!world.drive.lacks(&maker.address, cold()), "nobody has looked in this run");
     });
 }
 

@@ -1,6 +1,6 @@
 //! What a drive says of what it finds at start.
 
-use super::support::{BLOCK, Maker, World, Writer, address, read, run};
+use super::support::{BLOCK, Maker, World, Writer, address, cold, read, run};
 use strongroom_format::wire::message::{Free, Refusal};
 use strongroom_types::{Epoch, RowSequence};
 
@@ -181,8 +181,10 @@ fn a_cold_fragment_with_rot_in_slice_table_or_marks_is_corrupt_and_not_missing()
             maker.pieces(&world.drive, 64).await.unwrap();
             maker.finish(&world.drive).await.unwrap();
             world.media.rot(world.place(&maker.address, position & !4095) + position % 4096, 2);
+            assert!(!world.drive.lacks(&maker.address, cold()), "nobody has looked");
             let found = read(&world.drive, &maker.address, 0, maker.slice_len()).await;
             assert_eq!(found, Err(Refusal::Corrupt { offset_bytes: refusal }));
+            assert!(world.drive.lacks(&maker.address, cold()));
         }
         for (slots, whole) in [(&[1][..], true), (&[2], true), (&[1, 2], false)] {
             let world = World::new(8).await;
@@ -195,7 +197,9 @@ fn a_cold_fragment_with_rot_in_slice_table_or_marks_is_corrupt_and_not_missing()
             if whole {
                 assert_eq!(maker.finish(&world.drive).await, Ok(table));
                 maker.check(&world.drive).await;
+                assert!(!world.drive.lacks(&maker.address, cold()));
             } else {
+                assert!(world.drive.lacks(&maker.address, cold()));
                 let found = read(&world.drive, &maker.address, 0, 1).await;
                 assert_eq!(found, Err(Refusal::Corrupt { offset_bytes: 0 }));
             }
@@ -221,6 +225,7 @@ fn a_cold_fragment_that_lacks_an_extent_is_neither_read_nor_begun_again() {
             assert_eq!(maker.piece(&world.drive, 0, BLOCK).await, Err(Refusal::DriveError));
             assert_eq!(maker.finish(&world.drive).await, Err(Refusal::DriveError));
             assert!(!world.report_of(&maker.address).unwrap().sealed);
+            assert!(world.drive.lacks(&maker.address, cold()));
 
             // Nobody waits for it: the slab table gives this layout up, and the next one is made beside it or in its place.
             let mut next = maker.clone();
@@ -233,6 +238,32 @@ fn a_cold_fragment_that_lacks_an_extent_is_neither_read_nor_begun_again() {
             next.check(&world.drive).await;
             assert!(world.report_of(&maker.address).is_none());
         }
+    });
+}
+
+#[test]
+fn a_drive_lacks_what_is_not_whole_there_once_its_word_counts() {
+    run(async {
+        let maker = Maker::new(1, 20);
+        let world = World::new(8).await;
+        assert!(world.drive.lacks(&maker.address, cold()));
+        maker.pieces(&world.drive, 10).await.unwrap();
+        assert!(world.drive.lacks(&maker.address, cold()), "not finished");
+        maker.finish(&world.drive).await.unwrap();
+        assert!(!world.drive.lacks(&maker.address, cold()));
+        let mut other = maker.address;
+        other.generation = other.generation.next();
+        assert!(world.drive.lacks(&other, cold()), "of that generation nothing is here");
+        world.drive.await_admission();
+        assert!(!world.drive.lacks(&other, cold()));
+        world.drive.refuse_as_stale();
+        assert!(!world.drive.lacks(&other, cold()));
+
+        // Its first header does not check: it is not found, and not called absent either.
+        world.media.rot(world.extent_at(&maker.address, 0) + 30, 1);
+        let world = world.restart().await;
+        assert_eq!(read(&world.drive, &maker.address, 0, 1).await, Err(Refusal::DriveError));
+        assert!(world.drive.lacks(&maker.address, cold()));
     });
 }
 

@@ -155,7 +155,7 @@ impl World {
         self.reports().into_iter().find(|report| report.address == *address)
     }
 
-    /// Each extent is free, unknown, or in exactly one fragment.
+    /// Each extent is free, unknown, retired, or in exactly one fragment.
     pub(super) fn check_space(&self) {
         check_space(&self.drive);
     }
@@ -170,13 +170,13 @@ impl World {
         let location = self.drive.shared.geometry.locate(position_bytes);
         let state = self.state();
         let fragment = state.fragment(address).unwrap();
-        let extent = fragment.extents[location.ordinal as usize];
+        let extent = fragment.extents.get(location.ordinal).unwrap();
         self.drive.shared.device_offset_bytes(extent, location.offset_bytes)
     }
 
     /// Device offset of an extent of a fragment.
     pub(super) fn extent_at(&self, address: &FragmentAddress, ordinal: usize) -> u64 {
-        let extent = self.state().fragment(address).unwrap().extents[ordinal];
+        let extent = self.state().fragment(address).unwrap().extents.get(ordinal as u32).unwrap();
         self.drive.shared.device_offset_bytes(extent, 0)
     }
 }
@@ -187,17 +187,17 @@ pub(super) fn reports(drive: &Drive) -> Vec<FragmentReport> {
     all
 }
 
-/// Each extent is free, unknown, or in exactly one fragment.
+/// Each extent is free, unknown, retired, or in exactly one fragment.
 pub(super) fn check_space(drive: &Drive) {
     let state = drive.shared.state();
-    let used: Vec<u32> =
-        state.fragments.values().flat_map(|fragment| fragment.extents.iter().copied()).collect();
+    let used: Vec<u32> = state.fragments.values().flat_map(|fragment| fragment.extents.iter()).collect();
     let distinct: BTreeSet<u32> = used.iter().copied().collect();
     assert_eq!(used.len(), distinct.len(), "an extent is in two fragments");
+    let aside = state.unknown_extents.len() + state.retired_extents.len();
     assert_eq!(
-        state.extents.free_count() + u32::try_from(state.unknown_extents.len() + used.len()).unwrap(),
+        state.extents.free_count() + u32::try_from(aside + used.len()).unwrap(),
         state.extents.total_count(),
-        "free, unknown and used are all there are"
+        "free, unknown, retired and used are all there are"
     );
 }
 
@@ -327,6 +327,11 @@ pub(super) async fn read(
     drive.read(Read { address: *address, offset_bytes: offset, len_bytes: len, foreground: true }).await
 }
 
+/// The profile of what a [`Maker`] makes.
+pub(super) fn cold() -> Profile {
+    Profile::new(2, 2).unwrap()
+}
+
 /// A maker of a cold fragment.
 #[derive(Clone)]
 pub(super) struct Maker {
@@ -337,8 +342,7 @@ pub(super) struct Maker {
 
 impl Maker {
     pub(super) fn new(slab: u64, image_blocks: u32) -> Self {
-        let profile = Profile::new(2, 2).unwrap();
-        Self { address: address(slab, 1, 2), profile, image_len_bytes: image_blocks * BLOCK }
+        Self { address: address(slab, 1, 2), profile: cold(), image_len_bytes: image_blocks * BLOCK }
     }
 
     pub(super) fn slice_len(&self) -> u32 {

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 /// What is kept of a peer across its connections, so that one who reconnects over and over has no more than one
 /// connection and one connection's worth of work here.
 pub(super) struct Inbound {
+    requests_max: usize,
     requests: Arc<Semaphore>,
     request_bytes: Arc<Semaphore>,
     /// Told when a later connection takes over.
@@ -28,14 +29,20 @@ pub(super) struct Inbound {
 impl Inbound {
     pub(super) fn new(limits: TcpLimits) -> Arc<Self> {
         Arc::new(Self {
+            requests_max: limits.requests_max,
             requests: Arc::new(Semaphore::new(limits.requests_max)),
             request_bytes: Arc::new(Semaphore::new(limits.request_len_bytes_max)),
             present: Mutex::default(),
         })
     }
 
+    /// Whether none of its requests is being handled.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.available_permits() == self.requests_max
+    }
+
     /// Ends the connection there was; the returned one is told when it is ended in turn.
-    fn take_over(&self) -> Arc<Notify> {
+    pub(super) fn take_over(&self) -> Arc<Notify> {
         let superseded = Arc::new(Notify::new());
         let before = {
             let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +64,7 @@ enum Refused {
     Hello(#[from] StreamError),
     #[error("it belongs to {found}")]
     OtherCluster { found: ClusterId },
-    #[error("{found} is not a peer")]
+    #[error("{found} is not known here, and so are too many others that are connected")]
     NotAPeer { found: NodeId },
     #[error("it says to be {said} and is proven to be {proven}")]
     NotWhoItSays { said: NodeId, proven: NodeId },

@@ -34,9 +34,10 @@ enum DialError {
 pub(super) async fn keep(shared: Arc<Shared>, to: NodeId, calls: Arc<Calls>) {
     let mut pause = BACKOFF_MIN;
     let mut warned = false;
+    let mut failed = 0_usize;
     loop {
         calls.wanted().await;
-        match within(&shared.clock, DIAL_PATIENCE, dial(&shared, to))
+        match within(&shared.clock, DIAL_PATIENCE, dial(&shared, to, failed))
             .await
             .unwrap_or(Err(DialError::TimedOut))
         {
@@ -46,10 +47,12 @@ pub(super) async fn keep(shared: Arc<Shared>, to: NodeId, calls: Arc<Calls>) {
                 tracing::debug!(%to, error = &error as &dyn std::error::Error, "connection to peer ended");
             }
             Err(error) if warned => {
+                failed = failed.wrapping_add(1);
                 tracing::debug!(%to, error = &error as &dyn std::error::Error, "peer not reached");
             }
             Err(error) => {
                 warned = true;
+                failed = failed.wrapping_add(1);
                 tracing::warn!(%to, error = &error as &dyn std::error::Error, "peer not reached; trying on");
             }
         }
@@ -69,9 +72,12 @@ fn jittered(pause: Duration, random: u64) -> Duration {
     pause * parts / 1024
 }
 
-async fn dial(shared: &Shared, to: NodeId) -> Result<Channel, DialError> {
-    let address =
-        shared.address(to).ok_or(std::io::ErrorKind::AddrNotAvailable).map_err(std::io::Error::from)?;
+/// Each dial in vain is followed by one of the next address, where there are several; the one that answered stays the first to be dialed again.
+async fn dial(shared: &Shared, to: NodeId, failed: usize) -> Result<Channel, DialError> {
+    let address = shared
+        .address(to, failed)
+        .ok_or(std::io::ErrorKind::AddrNotAvailable)
+        .map_err(std::io::Error::from)?;
     let socket = TcpStream::connect(address).await?;
     prepare(&socket)?;
     let mut channel = shared.transport.connect(to, socket).await?;

@@ -55,8 +55,12 @@ fn another_version_or_kind_is_refused() {
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         EnvelopeHeader::decode(&bytes)
     };
-    assert!(with(4, 1).is_ok());
-    assert!(matches!(with(4, 2), Err(FormatError::Version { found: 2, known: 1, .. })));
+    assert!(with(4, 2).is_ok());
+    for other in [1, 3] {
+        let found = u16::from(other);
+        let refused = FormatError::Version { structure: STRUCTURE, found, known: 2 };
+        assert_eq!(with(4, other), Err(refused));
+    }
     assert!(with(6, 2).is_ok());
     assert!(matches!(with(6, 0), Err(FormatError::Field { field: "kind", .. })));
     assert!(matches!(with(6, 3), Err(FormatError::Field { field: "kind", .. })));

@@ -1,10 +1,15 @@
 //! Buckets from making to removal.
 
 use super::{apply, query};
-use crate::control::{BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply};
+use crate::control::{BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply, NodeStanding};
 use crate::kv::{MemoryKv, MemoryMedia, OrderedKv};
+use crate::limits::{DRAINS_MAX, NODES_SEEN_MAX};
 use crate::machine::view::Changes;
-use strongroom_types::{BucketClass, BucketId, BucketName, ClusterId, DriveId, NodeId, WallTime};
+use std::net::SocketAddr;
+use strongroom_types::limits::NODES_MAX;
+use strongroom_types::{
+    BucketClass, BucketId, BucketName, ClusterId, DrainSubject, DriveId, Member, NodeId, WallTime, ZoneId,
+};
 
 struct Control {
     kv: MemoryKv,
@@ -159,4 +164,128 @@ fn a_drive_that_comes_back_old_is_refused_for_good() {
     let other = DriveId::new(8);
     let command = ControlCommand::AdmitDrive { drive: other, incarnation: 1, run: 4, after: None };
     assert_eq!(control.apply(command), ControlReply::Done);
+}
+
+#[test]
+fn a_drain_lasts_until_it_is_ended_and_twice_is_once() {
+    let control = Control::new();
+    let drains = || match query(&Changes::new(&control.kv, b"p".to_vec()), &ControlQuery::Drains).unwrap() {
+        ControlAnswer::Drains(drains) => drains,
+        other => panic!("{other:?}"),
+    };
+    let begin = |subject, at| {
+        control.apply(ControlCommand::BeginDrain { subject, at: WallTime::from_unix_millis(at) })
+    };
+    let (drive, node) = (DrainSubject::Drive(DriveId::new(7)), DrainSubject::Node(NodeId::new(7)));
+    assert_eq!(begin(drive, 1), ControlReply::NoSuchDrive, "nobody ever saw it");
+    assert!(drains().is_empty());
+    let admit = ControlCommand::AdmitDrive { drive: DriveId::new(7), incarnation: 1, run: 1, after: None };
+    assert_eq!(control.apply(admit), ControlReply::Done);
+    for (at, subject) in [(2, drive), (3, drive), (4, node), (5, node)] {
+        assert_eq!(begin(subject, at), ControlReply::Done);
+    }
+    let since = |at| WallTime::from_unix_millis(at);
+    assert_eq!(drains(), [(node, since(4)), (drive, since(2))].into(), "since it was asked for first");
+    for _ in 0..2 {
+        assert_eq!(control.apply(ControlCommand::EndDrain { subject: drive }), ControlReply::Done);
+        assert_eq!(drains(), [(node, since(4))].into());
+    }
+    assert_eq!(begin(drive, 9), ControlReply::Done, "it may begin anew");
+    assert_eq!(drains(), [(node, since(4)), (drive, since(9))].into());
+}
+
+#[test]
+fn drains_are_bounded() {
+    let control = Control::new();
+    let begin = |node: usize| {
+        let subject = DrainSubject::Node(NodeId::new(node as u64));
+        control.apply(ControlCommand::BeginDrain { subject, at: WallTime::from_unix_millis(1) })
+    };
+    // Put beside each other at once: one by one each would count all others.
+    let mut changes = Changes::new(&control.kv, b"p".to_vec());
+    for node in 0..DRAINS_MAX - 1 {
+        let subject = DrainSubject::Node(NodeId::new(node as u64));
+        changes.put(super::drain_key(subject), &(subject, WallTime::from_unix_millis(1)));
+    }
+    control.kv.apply(changes.into_batch()).unwrap();
+    assert_eq!(begin(DRAINS_MAX), ControlReply::Done);
+    assert_eq!(begin(DRAINS_MAX + 1), ControlReply::Full);
+    assert_eq!(begin(DRAINS_MAX), ControlReply::Done, "what is there already is no more");
+}
+
+#[test]
+fn a_node_is_admitted_moves_and_is_never_taken_again_once_dismissed() {
+    let control = Control::new();
+    let member = |node: u64, zone: u8, port: u16| Member {
+        node: NodeId::new(node),
+        zone: ZoneId::new(zone),
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+    };
+    let admit = |member| control.apply(ControlCommand::AdmitNode { member });
+    let dismiss = |node| control.apply(ControlCommand::DismissNode { node: NodeId::new(node) });
+    let enrol = |after| control.apply(ControlCommand::Enrol { node: NodeId::new(7), nonce: 5, after });
+    let nodes = || match query(&Changes::new(&control.kv, b"p".to_vec()), &ControlQuery::Nodes).unwrap() {
+        ControlAnswer::Nodes(nodes) => nodes,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(dismiss(7), ControlReply::NoSuchNode);
+    assert_eq!(enrol(0), ControlReply::Enrolled { incarnation: 1 });
+    assert_eq!(admit(member(7, 2, 1)), ControlReply::Done);
+    assert_eq!(admit(member(7, 2, 1)), ControlReply::Done);
+    assert_eq!(admit(member(7, 3, 1)), ControlReply::OtherZone { zone: ZoneId::new(2) });
+    assert_eq!(admit(member(7, 2, 9)), ControlReply::Done, "it has moved");
+    let record = nodes()[&NodeId::new(7)];
+    assert_eq!((record.address.port(), record.standing), (9, NodeStanding::Member));
+    assert_eq!(dismiss(7), ControlReply::Done);
+    assert_eq!(dismiss(7), ControlReply::Done);
+    assert_eq!(nodes()[&NodeId::new(7)].standing, NodeStanding::Dismissed);
+    for refused in [admit(member(7, 2, 9)), admit(member(7, 3, 9)), enrol(0), enrol(1)] {
+        assert_eq!(refused, ControlReply::Dismissed);
+    }
+}
+
+#[test]
+fn as_many_nodes_are_admitted_as_a_cluster_may_have_and_dismissed_ones_make_room() {
+    let control = Control::new();
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let admit = |node: usize| {
+        let member = Member { node: NodeId::new(node as u64), zone: ZoneId::new(1), address };
+        control.apply(ControlCommand::AdmitNode { member })
+    };
+    let dismiss = |node: usize| control.apply(ControlCommand::DismissNode { node: NodeId::new(node as u64) });
+    for node in 1..=NODES_MAX {
+        assert_eq!(admit(node), ControlReply::Done, "{node}");
+    }
+    assert_eq!(admit(NODES_MAX + 1), ControlReply::Full);
+    assert_eq!(admit(5), ControlReply::Done, "one that is there");
+    // And so on, until as many ids were used as are remembered.
+    for node in NODES_MAX + 1..=NODES_SEEN_MAX {
+        assert_eq!(dismiss(node - NODES_MAX), ControlReply::Done);
+        assert_eq!(admit(node), ControlReply::Done, "{node}");
+    }
+    assert_eq!(dismiss(NODES_SEEN_MAX), ControlReply::Done);
+    assert_eq!(admit(NODES_SEEN_MAX + 1), ControlReply::Full);
+}
+
+#[test]
+fn a_node_that_was_drained_and_dismissed_has_no_drain_and_gets_none() {
+    let control = Control::new();
+    let (node, address) = (NodeId::new(7), SocketAddr::from(([127, 0, 0, 1], 1)));
+    let at = WallTime::from_unix_millis(1);
+    let begin = |subject| control.apply(ControlCommand::BeginDrain { subject, at });
+    let drains = || match query(&Changes::new(&control.kv, b"p".to_vec()), &ControlQuery::Drains).unwrap() {
+        ControlAnswer::Drains(drains) => drains,
+        other => panic!("{other:?}"),
+    };
+    let member = Member { node, zone: ZoneId::new(1), address };
+    assert_eq!(control.apply(ControlCommand::AdmitNode { member }), ControlReply::Done);
+    let (own, other) = (DrainSubject::Node(node), DrainSubject::Node(NodeId::new(8)));
+    for subject in [own, other] {
+        assert_eq!(begin(subject), ControlReply::Done);
+    }
+    assert_eq!(control.apply(ControlCommand::DismissNode { node }), ControlReply::Done);
+    assert_eq!(drains(), [(other, at)].into());
+    assert_eq!(begin(own), ControlReply::Dismissed);
+    assert_eq!(control.apply(ControlCommand::EndDrain { subject: own }), ControlReply::Done);
+    assert_eq!(drains(), [(other, at)].into());
 }

@@ -1,11 +1,14 @@
 //! Every state against every command, with what matches and what does not.
 
-use super::{Layout, abandon_layout, begin_seal, commit_seal, count_whole, malformed, open, relayout};
+use super::{
+    Layout, abandon_layout, begin_seal, commit_seal, count_missing, count_whole, kill, malformed, open,
+    relayout, set_holders, writer_done,
+};
 use crate::group::GroupCommand;
-use strongroom_types::slab::Sealed;
+use strongroom_types::slab::{MadeAgain, Sealed};
 use strongroom_types::{
-    DriveId, Epoch, Generation, GroupId, Holder, Holders, NodeId, Profile, RowSequence, SessionId, SlabId,
-    SlabRecord, SlabState,
+    DriveId, Epoch, FragmentIndex, Generation, GroupId, Holder, Holders, NodeId, Profile, RowSequence,
+    SessionId, SlabId, SlabRecord, SlabState,
 };
 
 fn holders(count: usize) -> Holders {
@@ -159,6 +162,95 @@ fn copies_that_were_missing_count_again_at_their_generation_only() {
 }
 
 #[test]
+fn fragments_made_again_are_taken_at_their_generation_and_layout_only() {
+    let short = Sealed { missing: 0b1011, table_crc32c: (0..6).collect(), ..sealed(3) };
+    let again = |fragment, holder: usize| MadeAgain {
+        fragment: FragmentIndex::new(fragment),
+        holder: holders(9)[holder],
+        table_crc32c: 1000 + u32::from(fragment),
+    };
+    let made = [again(1, 8), again(4, 7)];
+    for state in [SlabState::Open, SlabState::Sealing, SlabState::Sealed(short.clone()), SlabState::Dead] {
+        for (known, layout) in [(1, 5), (2, 5), (3, 5), (2, 4), (2, 6)] {
+            let record = SlabRecord {
+                state: state.clone(),
+                generation: Generation::new(2),
+                next_generation: Generation::new(5),
+                profile: Profile::new(3, 3).unwrap(),
+                holders: holders(6),
+                made_under: (0..6).map(|_| Generation::new(2)).collect(),
+                ..opened()
+            };
+            let (known, layout) = (Generation::new(known), Generation::new(layout));
+            let found = set_holders(&record, known, layout, &made);
+            if !matches!(state, SlabState::Sealed(_)) || (known.get(), layout.get()) != (2, 5) {
+                assert_eq!(found, None, "{state:?} at {known}, made under {layout}");
+                continue;
+            }
+            let found = found.unwrap();
+            assert_eq!((found.generation, found.next_generation), (Generation::new(5), Generation::new(6)));
+            let table_crc32c = [0, 1001, 2, 3, 1004, 5].into_iter().collect();
+            let expected = Sealed { missing: 0b1001, table_crc32c, ..short.clone() };
+            assert_eq!(found.sealed(), Some(&expected), "4 was gone, not missing");
+            for place in 0..6 {
+                let fragment = FragmentIndex::new(place);
+                let again = made.iter().find(|made| made.fragment == fragment);
+                let expected = again.map(|made| (made.holder, layout)).or(record.place(fragment));
+                assert_eq!(found.place(fragment), expected);
+            }
+            assert_eq!(set_holders(&found, known, layout, &made), None, "a late proposal is not taken");
+            assert_eq!(set_holders(&record, known, layout, &[again(6, 8)]), None);
+            let copies = SlabRecord { profile: Profile::copies(6).unwrap(), ..record };
+            assert_eq!(set_holders(&copies, known, layout, &made), None, "copies are not made again");
+        }
+    }
+}
+
+#[test]
+fn what_is_found_missing_counts_at_its_generation_only() {
+    let short = Sealed { missing: 0b001, ..sealed(3) };
+    // Found missing, and counted of it: there are no more fragments than the profile says.
+    let profiles = [
+        (Profile::copies(3).unwrap(), 0b1111_0010, 0b011),
+        (Profile::new(3, 3).unwrap(), 0b1110_0110, 0b10_0111),
+    ];
+    for state in [SlabState::Open, SlabState::Sealing, SlabState::Sealed(short.clone()), SlabState::Dead] {
+        for (profile, found, missing) in profiles {
+            for generation in [1, 2, 3] {
+                let opened = SlabRecord { profile, state: state.clone(), ..opened() };
+                let record = SlabRecord { generation: Generation::new(2), ..opened };
+                let fits = generation == 2 && matches!(state, SlabState::Sealed(_));
+                let counted = SlabState::Sealed(Sealed { missing, ..short.clone() });
+                let expected = fits.then(|| SlabRecord { state: counted, ..record.clone() });
+                let known = Generation::new(generation);
+                assert_eq!(count_missing(&record, known, found), expected, "{state:?}, {profile:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fragments_made_again_are_named_once() {
+    let command = |made: &[u8]| GroupCommand::SetHolders {
+        slab: SlabId::from_bits(1),
+        generation: Generation::FIRST,
+        layout: Generation::FIRST.next(),
+        made: made
+            .iter()
+            .map(|fragment| MadeAgain {
+                fragment: FragmentIndex::new(*fragment),
+                holder: holders(1)[0],
+                table_crc32c: 1,
+            })
+            .collect(),
+    };
+    assert_eq!(malformed(&command(&[0, 31])), None);
+    for wrong in [&[][..], &[3, 3], &[32], &[0, 64]] {
+        assert!(malformed(&command(wrong)).is_some(), "{wrong:?}");
+    }
+}
+
+#[test]
 fn layouts_with_a_wrong_count_are_malformed() {
     let command = |profile: Profile, holder_count, tables: u32| GroupCommand::Relayout {
         slab: SlabId::from_bits(1),
@@ -183,4 +275,33 @@ fn layouts_with_a_wrong_count_are_malformed() {
     };
     assert_eq!(malformed(&open(3)), None);
     assert!(malformed(&open(2)).is_some());
+}
+
+#[test]
+fn only_a_sealed_slab_is_killed_at_its_generation_and_a_dead_one_stays_dead() {
+    for state in states() {
+        for (known, matches) in [(1, false), (2, true), (3, false)] {
+            let record = SlabRecord { state: state.clone(), generation: Generation::new(2), ..opened() };
+            let dead = SlabRecord { state: SlabState::Dead, ..record.clone() };
+            let expected = match &state {
+                SlabState::Sealed(_) => matches.then(|| dead.clone()),
+                SlabState::Dead => Some(dead.clone()),
+                SlabState::Open | SlabState::Sealing => None,
+            };
+            assert_eq!(kill(&record, Generation::new(known)), expected, "{state:?}");
+        }
+    }
+}
+
+#[test]
+fn a_writer_is_done_with_what_is_not_open_any_more() {
+    for state in states() {
+        let record = SlabRecord { state: state.clone(), ..opened() };
+        let done = SlabRecord { writer_done: true, ..record.clone() };
+        let expected = (state != SlabState::Open).then(|| done.clone());
+        assert_eq!(writer_done(&record), expected, "{state:?}");
+        if let Some(done) = expected {
+            assert_eq!(writer_done(&done), Some(done.clone()), "again");
+        }
+    }
 }

@@ -73,10 +73,12 @@ fn sound(profile: Profile) -> Facts {
         generation: Generation::FIRST,
         next_generation: Generation::FIRST.next(),
         profile,
+        made_under: holders.iter().map(|_| Generation::FIRST).collect(),
         holders,
         writer: NodeId::new(1),
         session: SessionId::new(1),
         given_out: None,
+        writer_done: false,
     };
     facts.slabs.insert(slab(), record);
     facts

@@ -3,8 +3,8 @@ use strongroom_format::wire::message::DriveState;
 use strongroom_format::wire::{FragmentAddress, FragmentReport};
 use strongroom_types::slab::Sealed;
 use strongroom_types::{
-    DriveId, Epoch, FragmentIndex, Generation, GroupId, Holder, Holders, Locator, NodeId, Profile, SessionId,
-    SlabId, SlabRecord, SlabState, VersionId, ZoneId,
+    DrainSubject, DriveId, Epoch, FragmentIndex, Generation, GroupId, Holder, Holders, Locator, NodeId,
+    Profile, SessionId, SlabId, SlabRecord, SlabState, VersionId, ZoneId,
 };
 
 /// Three nodes in three zones that hold one sealed slab of two blocks with two versions in it.
@@ -39,10 +39,12 @@ fn sound() -> Facts {
         generation: Generation::FIRST,
         next_generation: Generation::FIRST.next(),
         profile,
+        made_under: holders.iter().map(|_| Generation::FIRST).collect(),
         holders,
         writer: NodeId::new(1),
         session: SessionId::new(1),
         given_out: None,
+        writer_done: false,
     };
     facts.slabs.insert(slab, record);
     for number in 0..2_u32 {
@@ -150,7 +152,14 @@ const EXTENT: u32 = 256 << 10;
 
 fn drive(number: u8, extents_total: u32, extents_free: u32) -> (NodeId, DriveState) {
     let drive = DriveId::new(number.into());
-    let state = DriveState { drive, extents_total, extents_free, extent_len_bytes: EXTENT, writable: true };
+    let state = DriveState {
+        drive,
+        extents_total,
+        extents_free,
+        extent_len_bytes: EXTENT,
+        writable: true,
+        gone: false,
+    };
     (NodeId::new(number.into()), state)
 }
 
@@ -219,6 +228,20 @@ fn a_slab_stays_hot_only_where_its_cold_layout_has_no_room() {
         facts.drives.remove(4);
     };
     assert!(may_stay([0, 0], out));
+    // What is to be emptied takes none either.
+    let drained = |facts: &mut Facts| {
+        facts.drives.iter_mut().for_each(|(_, state)| (state.extents_total, state.extents_free) = (64, 64));
+        facts.drains.insert(DrainSubject::Drive(DriveId::new(5)));
+    };
+    assert!(may_stay([0, 0], drained));
+    // But a zone with a node more has another.
+    let spare = |facts: &mut Facts| {
+        facts.drives.iter_mut().for_each(|(_, state)| (state.extents_total, state.extents_free) = (64, 64));
+        facts.drains.insert(DrainSubject::Node(NodeId::new(5)));
+        facts.zones.insert(NodeId::new(8), ZoneId::new(2));
+        facts.drives.push(drive(8, 64, 64));
+    };
+    assert!(!may_stay([0, 0], spare));
     let refused = |facts: &mut Facts| {
         facts.drives.iter_mut().for_each(|(_, state)| (state.extents_total, state.extents_free) = (64, 64));
         facts.drives[4].1.writable = false;
@@ -245,6 +268,7 @@ fn what_will_be_given_back_is_told_from_what_is_kept() {
     let next = |record: &mut SlabRecord| {
         record.generation = record.generation.next();
         record.next_generation = record.generation.next();
+        record.made_under.iter_mut().for_each(|made_under| *made_under = record.generation);
     };
     assert_eq!(superseded(&next), all);
     assert_eq!(superseded(&|record| record.next_generation = record.generation.next().next()), 0);

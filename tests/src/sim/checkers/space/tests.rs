@@ -26,10 +26,12 @@ fn sound() -> Facts {
         generation: Generation::FIRST,
         next_generation: Generation::FIRST.next(),
         profile,
+        made_under: holders.iter().map(|_| Generation::FIRST).collect(),
         holders,
         writer: node,
         session: SessionId::new(1),
         given_out: None,
+        writer_done: false,
     };
     facts.slabs.insert(slab, record);
     let address =
@@ -37,8 +39,14 @@ fn sound() -> Facts {
     let report =
         FragmentReport { address, profile, epoch: Epoch::new(2), len_bytes: LEN, extents: 2, sealed: true };
     facts.fragments.push((node, drive, vec![report]));
-    let state =
-        DriveState { drive, extents_total: 10, extents_free: 8, extent_len_bytes: EXTENT, writable: true };
+    let state = DriveState {
+        drive,
+        extents_total: 10,
+        extents_free: 8,
+        extent_len_bytes: EXTENT,
+        writable: true,
+        gone: false,
+    };
     facts.drives.push((node, state));
     let locator = Locator { slab, offset_bytes: 0, len_bytes: 5000, header_crc32c: 1, plain_len_bytes: 4900 };
     facts.versions.push(("key".to_owned(), VersionId::new(1), vec![locator]));

@@ -54,10 +54,12 @@ fn record(generation: u32, state: SlabState) -> SlabRecord {
         generation: Generation::new(generation),
         next_generation: Generation::new(generation).next(),
         profile: Profile::copies(3).unwrap(),
+        made_under: holders.iter().map(|_| Generation::new(generation)).collect(),
         holders,
         writer: NODE,
         session: SessionId::new(1),
         given_out: None,
+        writer_done: false,
     }
 }
 

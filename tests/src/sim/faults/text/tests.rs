@@ -33,6 +33,10 @@ fn one_of_each() -> Vec<Event> {
         Event::Rot(node, 0, 12, u64::MAX),
         Event::EraseState(node),
         Event::RollBackState(node, 3),
+        Event::BeginDrain(node, None),
+        Event::BeginDrain(node, Some(1)),
+        Event::EndDrain(node, None),
+        Event::EndDrain(node, Some(0)),
         Event::Skew(node, -3_600_000),
         Event::Drift(node, -300),
     ]
@@ -49,7 +53,7 @@ fn script() -> Script {
 #[test]
 fn every_event_is_read_as_it_was_written() {
     let kinds: BTreeSet<&str> = one_of_each().iter().map(kind).collect();
-    assert_eq!(kinds.len(), 21, "one of each kind");
+    assert_eq!(kinds.len(), 23, "one of each kind");
     for event in one_of_each() {
         let text = event.to_string();
         assert_eq!(text.parse(), Ok(event), "{text}");

@@ -1,8 +1,9 @@
 //! From whoever can reach the port.
 
 use super::world::{ByHand, CLUSTER, Gate, LONG, TestNode, Turn, frame, id, on_both};
-use crate::NetError;
+use crate::limits::GUESTS_MAX;
 use crate::real::tcp::TcpLimits;
+use crate::{Net, NetError};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use strongroom_format::wire::Hello;
@@ -56,13 +57,11 @@ fn a_frame_with_any_bit_turned_closes_the_connection_unhandled() {
 }
 
 #[test]
-fn other_clusters_and_unknown_nodes_are_refused_by_both_sides() {
+fn other_clusters_are_refused_by_both_sides_and_unknown_nodes_are_not_called() {
     on_both(|| async {
         let (two, handler) = target().await;
         let (mut foreign, _) = ByHand::greet(&two, ClusterId::new(8), 1).await;
         assert_eq!(foreign.closed().await, 0);
-        let (mut unknown, _) = ByHand::greet(&two, CLUSTER, 3).await;
-        assert_eq!(unknown.closed().await, 0);
 
         let at = "127.0.0.1:0".parse().unwrap();
         let foreign_handler = Arc::new(Turn::default());
@@ -87,6 +86,66 @@ fn other_clusters_and_unknown_nodes_are_refused_by_both_sides() {
         assert_eq!(handler.handled.load(Ordering::SeqCst), 0);
         assert_eq!(foreign_handler.handled.load(Ordering::SeqCst), 0);
         for node in [two, foreign, other] {
+            node.spawn.shutdown().await;
+        }
+    });
+}
+
+#[test]
+fn a_few_unknown_nodes_are_served_as_who_they_say_and_give_way_to_others() {
+    on_both(|| async {
+        let (two, handler) = target().await;
+        let mut guests = Vec::new();
+        for number in 0..GUESTS_MAX as u64 {
+            let (mut guest, _) = ByHand::greet(&two, CLUSTER, 100 + number).await;
+            guest.send(&ByHand::request(number, &frame(b"let me in", b""))).await;
+            assert_eq!(guest.answer().await, number);
+            guests.push(guest);
+        }
+        assert_eq!(handler.handled.load(Ordering::SeqCst), GUESTS_MAX);
+        let (mut late, _) = ByHand::greet(&two, CLUSTER, 999).await;
+        assert_eq!(late.closed().await, 0, "there is room for no more");
+        // A peer has room of its own, and so has one that comes to be known; its connection begins again.
+        let (mut peer, _) = ByHand::greet(&two, CLUSTER, 1).await;
+        peer.send(&ByHand::request(1, &frame(b"mine", b""))).await;
+        assert_eq!(peer.answer().await, 1);
+        two.net.introduce(id(100), "127.0.0.1:9".parse().unwrap());
+        assert_eq!(guests[0].closed().await, 0);
+        let (mut known, _) = ByHand::greet(&two, CLUSTER, 100).await;
+        known.send(&ByHand::request(7, &frame(b"known now", b""))).await;
+        assert_eq!(known.answer().await, 7);
+        let (mut late, _) = ByHand::greet(&two, CLUSTER, 999).await;
+        late.send(&ByHand::request(8, &frame(b"let me in", b""))).await;
+        assert_eq!(late.answer().await, 8, "one of them is no guest any more");
+        two.spawn.shutdown().await;
+    });
+}
+
+#[test]
+fn a_peer_that_moved_is_found_and_so_is_one_that_came_back_to_where_it_was() {
+    on_both(|| async {
+        let (two, _) = target().await;
+        let handler = Arc::new(Turn::default());
+        let three = TestNode::start(3, handler.clone()).await;
+        let (here, to) = (three.net.local_addr(), id(3));
+        two.net.introduce(to, "127.0.0.1:9".parse().unwrap());
+        assert_eq!(two.call(to, frame(b"", b""), LONG).await, Err(NetError::Unreachable { to }));
+        two.net.introduce(to, here);
+        let reached = async |node: &TestNode| loop {
+            match node.call(to, frame(b"", b""), LONG).await {
+                Ok(_) => return,
+                Err(error) => assert_eq!(error, NetError::Unreachable { to }),
+            }
+            // A call that fails at once yields to nobody, and who dials is of this thread.
+            tokio::task::yield_now().await;
+        };
+        reached(&two).await;
+        // What was told last is wrong, and what was told before is tried in turn.
+        let four = TestNode::start(4, Arc::new(Turn::default())).await;
+        four.net.introduce(to, here);
+        four.net.introduce(to, "127.0.0.1:9".parse().unwrap());
+        reached(&four).await;
+        for node in [two, three, four] {
             node.spawn.shutdown().await;
         }
     });

@@ -1,0 +1,24 @@
+//! `strongroom dismiss`.
+
+use super::client_runtime;
+use super::target::Target;
+use crate::control::drains::Subject;
+use clap::Args;
+
+/// Dismiss a node for good: nobody takes part under its id again, and its process ends.
+///
+/// One that lives must be empty and vote nowhere: `strongroom drain NODE --wait` leaves it so. One that is dead may be dismissed at once, rather than waited
+/// for: what it held is made again elsewhere, and its seats go to others. Ask any node but the one that is to go.
+#[derive(Args)]
+pub struct DismissCommand {
+    #[command(flatten)]
+    target: Target,
+    /// The node, such as node-3
+    node: Subject,
+}
+
+pub(super) fn run(command: &DismissCommand) -> anyhow::Result<()> {
+    let target = &command.target;
+    let view = client_runtime()?.block_on(target.client().dismiss(command.node))?;
+    target.print(&view, |view| println!("{} is dismissed; its id is never used again", view.dismissed))
+}

@@ -1,0 +1,65 @@
+//! Which nodes take part, over the control socket: any node may be asked, but for the one that is to go.
+
+use super::drains::Subject;
+use super::input::NamePath;
+use super::problem::{Problem, Sort};
+use crate::dismissal::DismissError;
+use crate::node::Node;
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use strongroom_types::{DrainSubject, NodeId};
+use utoipa::ToSchema;
+
+/// A node that takes part never again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DismissedView {
+    /// Which, such as `node-3`.
+    pub dismissed: String,
+}
+
+/// Dismiss a node for good: nobody takes part under its id again, and its process ends. One that answers must have been drained; what a dead one held is
+/// made again elsewhere. Asking again changes nothing.
+#[utoipa::path(
+    delete, path = "/v1/nodes/{node}", tag = "nodes",
+    params(("node" = String, Path, description = "Such as `node-3`")),
+    responses(
+        (status = 200, description = "It is dismissed", body = DismissedView),
+        (status = 400, description = "No node", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such node", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It answers, and holds fragments or votes; or it is the one that is asked", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "A group does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn dismiss(
+    State(node): State<Arc<Node>>,
+    NamePath(name): NamePath,
+) -> Result<Json<DismissedView>, Problem> {
+    let dismissed = node_of(&name)?;
+    node.dismiss(dismissed).await?;
+    Ok(Json(DismissedView { dismissed: Subject(DrainSubject::Node(dismissed)).to_string() }))
+}
+
+fn node_of(name: &str) -> Result<NodeId, Problem> {
+    match name.parse() {
+        Ok(Subject(DrainSubject::Node(node))) => Ok(node),
+        Ok(Subject(DrainSubject::Drive(_))) | Err(_) => {
+            let detail = format!("{name:?} is no node, such as node-3: `GET /v1/cluster` lists them");
+            Err(Problem::new(Sort::BadInput, detail).with_field("node").with_expected("node-N"))
+        }
+    }
+}
+
+impl From<DismissError> for Problem {
+    fn from(error: DismissError) -> Self {
+        let sort = match &error {
+            DismissError::NoSuchNode { .. } => Sort::UnknownNode,
+            DismissError::Itself { .. }
+            | DismissError::StillHolds { .. }
+            | DismissError::StillVotes { .. } => Sort::NodeInUse,
+            DismissError::Meta(_) | DismissError::Misfit => Sort::Unavailable,
+        };
+        Self::new(sort, error.to_string())
+    }
+}
