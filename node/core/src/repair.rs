@@ -83,8 +83,13 @@ pub enum Rest {
 /// The fragments of `record` that are lost: those that the table has as missing, and those of holders that `is_gone` says are.
 pub fn lost(record: &SlabRecord, is_gone: impl Fn(&Holder) -> bool) -> FragmentSet {
     let missing = FragmentSet::from_mask(record.sealed().map_or(0, |sealed| sealed.missing));
-    let gone = (0..).map(FragmentIndex::new).zip(&record.holders).filter(|(_, holder)| is_gone(holder));
-    missing.union(gone.map(|(fragment, _)| fragment).collect())
+    missing.union(held(record, is_gone))
+}
+
+/// Fragments whose holders are such.
+fn held(record: &SlabRecord, is_such: impl Fn(&Holder) -> bool) -> FragmentSet {
+    let such = (0..).map(FragmentIndex::new).zip(&record.holders).filter(|(_, holder)| is_such(holder));
+    such.map(|(fragment, _)| fragment).collect()
 }
 
 /// What the slab survives without these fragments: the queue's order.
@@ -98,6 +103,17 @@ pub fn margin_without(
 ) -> Result<Margin, SpreadError> {
     let spread = Spread::of(record, view)?;
     Ok(margin(&spread, spread.all().without(lost)))
+}
+
+/// Fragments of `record` on this node.
+pub fn on_node(record: &SlabRecord, node: NodeId) -> FragmentSet {
+    held(record, |holder| holder.node == node)
+}
+
+/// Whether `record`, of which these fragments are lost already, can be read with what is on this node, and cannot without.
+pub fn needs(record: &SlabRecord, view: &ClusterView, lost: FragmentSet, node: NodeId) -> bool {
+    let is_lost = |lost| margin_without(record, view, lost) == Ok(Margin::Lost);
+    is_lost(lost.union(on_node(record, node))) && !is_lost(lost)
 }
 
 /// Plans to make `lost` fragments of `record` again, as many as can be placed. With the same seed and view it plans the same.

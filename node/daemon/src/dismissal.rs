@@ -1,19 +1,28 @@
 //! Dismissing a node for good: what must hold before the control group is told, and being told.
 //!
-//! A node that is dead may be dismissed whatever it held: that is made again elsewhere (`caretaker`), and its seats in groups go to others
-//! (`strongroom_meta`). One that lives has to be empty first, and to have no seat: a drain of it
-//! ([`crate::drain`]) leaves it so. Its drain is over with that.
+//! | the node | must |
+//! |---|---|
+//! | lives: this node or another one hears it, or it has been silent for less than [`DEAD_AFTER`] | be drained, name no slab and have no seat ([`crate::drain`] leaves it so) |
+//! | is dead | hold nothing that only it has; the rest is made again elsewhere (`caretaker`), and its seats in groups go to others (`strongroom_meta`) |
+//!
+//! Every group is asked what it has on the node, linearizably: so each has a majority without one that is dead, and none is lost with it. A drain of the node is
+//! over with its dismissal.
 
+use crate::caretaker::lost;
+use crate::cluster::Monitor;
 use crate::limits::SLABS_PAGE;
 use crate::slabs::Slabs;
 use std::time::Duration;
+use strongroom_core::repair;
 use strongroom_env::Env;
-use strongroom_meta::control::{ControlCommand, ControlReply};
+use strongroom_meta::control::{ControlAnswer, ControlCommand, ControlQuery, ControlReply, NodeStanding};
 use strongroom_meta::{Meta, MetaError};
-use strongroom_types::{ClusterView, Deadline, GroupId, Health, NodeId, SlabRecord, SlabState};
+use strongroom_types::{Deadline, GroupId, NodeId, SlabRecord, SlabState};
 
 /// How long the control group may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Of a node that others do not hear either: from when on it is taken for dead. Twenty pings; a restart takes less.
+pub const DEAD_AFTER: Duration = Duration::from_secs(10);
 
 /// Why a node was not dismissed.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +39,7 @@ pub enum DismissError {
         /// This node.
         node: NodeId,
     },
-    /// It answers, and slab tables name fragments on it.
+    /// It lives, for all that is known, and slab tables name fragments on it.
     #[error("{node} is alive and holds fragments of {slabs} slabs: drain it first, or stop it for good")]
     StillHolds {
         /// Which.
@@ -38,13 +47,30 @@ pub enum DismissError {
         /// Slabs that name it.
         slabs: u64,
     },
-    /// It answers, and is a voter of groups, which would each have one less until another has caught up.
+    /// It lives, and is a voter of groups, which would each have one less until another has caught up.
     #[error("{node} is alive and votes in {groups} groups: drain it first, or stop it for good")]
     StillVotes {
         /// Which.
         node: NodeId,
         /// In how many.
         groups: usize,
+    },
+    /// It lives and holds nothing, and may be given something at any moment.
+    #[error("{node} is alive and may be given fragments at any moment: drain it first, or stop it for good")]
+    NotDrained {
+        /// Which.
+        node: NodeId,
+    },
+    /// It is dead, and what it held could not be made again without it.
+    #[error(
+        "{slabs} slabs cannot be read without what {node} held: start it again, wait until other nodes that have fragments of them answer and repair is done, \
+         or, if it never returns, give up what only it had with --lose-data"
+    )]
+    WouldLose {
+        /// Which.
+        node: NodeId,
+        /// How many slabs.
+        slabs: u64,
     },
     /// The groups did not answer. Dismissing it again is safe.
     #[error("the groups did not answer: {0}")]
@@ -63,9 +89,20 @@ pub struct Dismissal<'node> {
     /// The slab tables.
     pub slabs: &'node Slabs,
     /// Who answers now.
-    pub view: &'node ClusterView,
+    pub monitor: &'node Monitor,
     /// This node.
     pub own: NodeId,
+    /// What only the dismissed node has may be lost.
+    pub may_lose: bool,
+}
+
+/// What slab tables have of a node.
+#[derive(Debug, Default)]
+struct Held {
+    /// Slabs that are not dead and name it.
+    slabs: u64,
+    /// Those of them that could be read with it, and cannot be without.
+    only_with_it: u64,
 }
 
 impl Dismissal<'_> {
@@ -77,23 +114,32 @@ impl Dismissal<'_> {
         if node == self.own {
             return Err(DismissError::Itself { node });
         }
-        let is_up = self.view.node(node).is_some_and(|view| view.health == Health::Up);
-        if is_up {
-            let slabs = self.slabs_on(node).await?;
-            if slabs > 0 {
-                return Err(DismissError::StillHolds { node, slabs });
+        match self.standing(node).await? {
+            Some(NodeStanding::Member) => {}
+            Some(NodeStanding::Dismissed) => return Ok(()),
+            None => return Err(DismissError::NoSuchNode { node }),
+        }
+        let alive = self.is_alive(node).await;
+        let held = self.held_by(node).await?;
+        if alive {
+            if held.slabs > 0 {
+                return Err(DismissError::StillHolds { node, slabs: held.slabs });
             }
             let groups = self.meta.seats_of(node, self.deadline()).await?.len();
             if groups > 0 {
                 return Err(DismissError::StillVotes { node, groups });
             }
+        } else if held.only_with_it > 0 && !self.may_lose {
+            return Err(DismissError::WouldLose { node, slabs: held.only_with_it });
         }
-        match self.meta.control(ControlCommand::DismissNode { node }, self.deadline()).await? {
+        match self.meta.control(ControlCommand::DismissNode { node, alive }, self.deadline()).await? {
             ControlReply::Done => {
+                tracing::warn!(%node, alive, ?held, "dismissed on command");
                 self.meta.look_at_members_now();
                 Ok(())
             }
             ControlReply::NoSuchNode => Err(DismissError::NoSuchNode { node }),
+            ControlReply::NotDrained => Err(DismissError::NotDrained { node }),
             _ => Err(DismissError::Misfit),
         }
     }
@@ -102,23 +148,42 @@ impl Dismissal<'_> {
         Deadline::after(self.env.clock.now(), PATIENCE)
     }
 
-    /// How many slabs that are not dead name it as a holder.
-    async fn slabs_on(&self, node: NodeId) -> Result<u64, MetaError> {
-        let names = |record: &SlabRecord| {
-            record.state != SlabState::Dead && record.holders.iter().any(|holder| holder.node == node)
-        };
-        let mut count = 0;
+    async fn standing(&self, node: NodeId) -> Result<Option<NodeStanding>, DismissError> {
+        match self.meta.control_query(ControlQuery::Nodes, self.deadline()).await? {
+            ControlAnswer::Nodes(table) => Ok(table.get(&node).map(|record| record.standing)),
+            _ => Err(DismissError::Misfit),
+        }
+    }
+
+    /// Until the contrary is known: a node that joined a moment ago was not heard of here yet, and who was started just now has heard nobody.
+    async fn is_alive(&self, node: NodeId) -> bool {
+        let is_silent = || self.monitor.silence_of(node).is_some_and(|silence| silence >= DEAD_AFTER);
+        // Asking takes a while, in which it may have come back.
+        !is_silent() || self.meta.is_heard_by_others(node).await || !is_silent()
+    }
+
+    async fn held_by(&self, node: NodeId) -> Result<Held, MetaError> {
+        let mut held = Held::default();
         for group in (0..self.meta.group_count()).map(GroupId::new) {
             let mut after = None;
             loop {
                 let page = self.slabs.page(group, after, SLABS_PAGE).await?;
-                count += page.iter().filter(|record| names(record)).count() as u64;
+                page.iter().for_each(|record| self.look(node, record, &mut held));
                 match page.last() {
                     Some(last) if page.len() == SLABS_PAGE as usize => after = Some(last.slab),
                     _ => break,
                 }
             }
         }
-        Ok(count)
+        Ok(held)
+    }
+
+    fn look(&self, node: NodeId, record: &SlabRecord, held: &mut Held) {
+        if record.state == SlabState::Dead || repair::on_node(record, node).is_empty() {
+            return;
+        }
+        let (view, lost) = (self.monitor.view(), lost(record, &self.monitor.presences()));
+        held.slabs += 1;
+        held.only_with_it += u64::from(repair::needs(record, &view, lost, node));
     }
 }

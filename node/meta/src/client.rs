@@ -49,6 +49,8 @@ pub(crate) enum JoinAsk {
     Members,
     /// Is a node with the asking one's id heard at this address?
     Namesake { address: SocketAddr },
+    /// Do you hear this node?
+    Hears { node: NodeId },
 }
 
 /// An answer to that.

@@ -95,6 +95,8 @@ pub enum ControlCommand {
     DismissNode {
         /// It.
         node: NodeId,
+        /// It lives: `NotDrained` unless it is to be emptied, or what finds it empty could be overtaken by something new on it.
+        alive: bool,
     },
 }
 
@@ -204,6 +206,8 @@ pub enum ControlReply {
     },
     /// No node was ever admitted under this id.
     NoSuchNode,
+    /// The node lives, and nobody asked for it to be emptied.
+    NotDrained,
 }
 
 /// A question to the control group.

@@ -199,7 +199,7 @@ fn control_commands() -> Vec<(&'static str, ControlCommand)> {
         },
         ControlCommand::EndDrain { subject: DrainSubject::Node(NodeId::new(5)) },
         ControlCommand::AdmitNode { member: member() },
-        ControlCommand::DismissNode { node: NodeId::new(5) },
+        ControlCommand::DismissNode { node: NodeId::new(5), alive: true },
     ];
     let name = |command: &ControlCommand| match command {
         ControlCommand::Found { .. } => "found",
@@ -301,8 +301,12 @@ fn values() -> BTreeMap<String, Bytes> {
     add("reply no-such-drive".to_owned(), encode(&Reply::Control(ControlReply::NoSuchDrive)));
     let since = WallTime::from_unix_millis(1_700_000_000_000);
     add("drain".to_owned(), encode(&(DrainSubject::Node(NodeId::new(5)), since)));
-    let replies =
-        [ControlReply::Dismissed, ControlReply::OtherZone { zone: ZoneId::new(2) }, ControlReply::NoSuchNode];
+    let replies = [
+        ControlReply::Dismissed,
+        ControlReply::OtherZone { zone: ZoneId::new(2) },
+        ControlReply::NoSuchNode,
+        ControlReply::NotDrained,
+    ];
     add("replies about nodes".to_owned(), encode(&replies.map(Reply::Control)));
     values
 }

@@ -1,4 +1,4 @@
-use super::{NotNow, Rest, lost, margin_without, plan};
+use super::{NotNow, Rest, lost, margin_without, needs, on_node, plan};
 use crate::converter;
 use crate::converter::tests::{cluster, sealed_slab};
 use crate::durable::Margin;
@@ -54,6 +54,28 @@ fn what_is_missing_and_what_is_gone_is_lost() {
     assert!(margin_without(&record, &view, most).unwrap() < Margin::Node);
     let more = FragmentSet::first(record.profile.parity_count() + 1);
     assert_eq!(margin_without(&record, &view, more), Ok(Margin::Lost));
+}
+
+#[test]
+fn a_node_is_needed_where_nothing_else_has_what_it_has() {
+    let view = cluster(&[4, 4, 4]);
+    let hot = sealed_slab(&view, 0);
+    let copies = hot.holders.len();
+    assert!(copies >= 2);
+    let own = hot.holders[0].node;
+    assert_eq!(on_node(&hot, own), set(&[0]));
+    assert!(!needs(&hot, &view, FragmentSet::EMPTY, own), "there are other copies");
+    let others = FragmentSet::first(u8::try_from(copies).unwrap()).without(set(&[0]));
+    assert!(needs(&hot, &view, others, own), "the last copy");
+    assert!(!needs(&hot, &view, others.union(set(&[0])), own), "that is lost with it or without");
+    let stranger = view.nodes.iter().map(|node| node.node).find(|node| on_node(&hot, *node).is_empty());
+    assert!(!needs(&hot, &view, others, stranger.unwrap()));
+
+    let cold = cold_slab(&view);
+    let (own, parity) = (cold.holders[0].node, cold.profile.parity_count());
+    let lost: FragmentSet = (1..=parity).map(FragmentIndex::new).collect();
+    assert!(needs(&cold, &view, lost, own), "of k that are left it has one");
+    assert!(!needs(&cold, &view, lost.without(set(&[1])), own));
 }
 
 #[test]

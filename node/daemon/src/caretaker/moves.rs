@@ -4,7 +4,8 @@
 //! `strongroom_core::rebalancer`'s; that is one fragment at a time for each leader. How a move goes is [`super::repair`]'s.
 
 use super::queue::{Outcome, Queue};
-use super::{Caretaker, CaretakerParts, WALK_EVERY, encoders, lock, lost, repair};
+use super::repair::{self, Why};
+use super::{Caretaker, CaretakerParts, WALK_EVERY, encoders, lock, lost, tell_work};
 use crate::limits::MOVES_MAX;
 use crate::survey::fragment_len_bytes;
 use futures::future::select;
@@ -119,28 +120,30 @@ impl Moves {
         Some(slab)
     }
 
-    /// Moves what is to be moved of a slab that was taken, as it is now; `None` where it is not there any more.
-    pub(super) async fn carry_out(
-        &self,
-        parts: &CaretakerParts,
-        slab: SlabId,
-        present: Option<(SlabRecord, FragmentSet)>,
-    ) {
+    /// Moves what is to be moved of a slab that was taken, as it is now. Whether what was made for that is to be given up.
+    async fn carry_out(&self, parts: &CaretakerParts, record: &SlabRecord, lost: FragmentSet) -> bool {
+        let slab = record.slab;
         let proposed = lock(&self.balance).proposed.filter(|one| one.slab == slab);
-        match present {
-            Some((record, lost)) => {
-                let outcome = self.try_to(parts, &record, lost, proposed).await;
-                let (layout, now) = (record.next_generation, parts.env.clock.now());
-                let hopeless = lock(&self.queue).end(slab, layout, outcome, now);
-                if hopeless || (outcome != Outcome::Over && proposed.is_some()) {
-                    // Another move may be better by then: what was made for this one would only take room.
-                    encoders::give_up(parts, &record).await;
-                }
-            }
-            None => lock(&self.queue).end_unseen(slab),
-        }
+        let outcome = self.try_to(parts, record, lost, proposed).await;
+        let (layout, now) = (record.next_generation, parts.env.clock.now());
+        let hopeless = lock(&self.queue).end(slab, layout, outcome, now);
+        self.end_balance(parts, slab);
+        // Another move may be better by then: what was made for this one would only take room.
+        hopeless || (outcome != Outcome::Over && proposed.is_some())
+    }
+
+    /// A slab that was taken is not there any more.
+    fn end_unseen(&self, parts: &CaretakerParts, slab: SlabId) {
+        lock(&self.queue).end_unseen(slab);
+        self.end_balance(parts, slab);
+    }
+
+    /// Where it was what was to be moved for balance.
+    fn end_balance(&self, parts: &CaretakerParts, slab: SlabId) {
+        let mut balance = lock(&self.balance);
+        let proposed = balance.proposed.filter(|one| one.slab == slab);
         if proposed.is_some() {
-            *lock(&self.balance) = Balance {
+            *balance = Balance {
                 proposed: None,
                 under_way: false,
                 not_before: parts.env.clock.now().after(REPORTED_AFTER),
@@ -169,12 +172,12 @@ impl Moves {
             Ok(plan) => plan,
             Err(reason) => {
                 tracing::debug!(%slab, ?leaving, %reason, "fragments are not moved now");
-                return repair::not_planned(parts, slab, reason);
+                return repair::not_planned(parts, Why::Moved, slab, reason);
             }
         };
         let (job, fragment_len_bytes) = (&parts.jobs.moves, fragment_len_bytes(record));
         job.spend_all(repair::cost(parts, &plan, fragment_len_bytes));
-        let (outcome, fragments) = repair::carry_out(parts, &plan).await;
+        let (outcome, fragments) = repair::carry_out(parts, &plan, Why::Moved).await;
         if outcome == Outcome::Over {
             job.advance(fragments);
             job.count("bytes moved", fragments * fragment_len_bytes);
@@ -189,17 +192,23 @@ impl Moves {
 }
 
 impl Caretaker {
-    /// Only while nothing that is lost could be made again.
+    /// Only while nothing that is lost could be made again, or repairs are paused.
     pub(super) async fn move_ever(&self) {
         let mut under_way = FuturesUnordered::new();
         loop {
             let now = self.parts.env.clock.now();
-            while self.parts.jobs.moves.may_begin()
-                && !lock(&self.repairs).is_busy(now)
+            let repairs_first = !self.parts.jobs.repair.is_paused() && lock(&self.repairs).is_busy(now);
+            while !repairs_first
+                && self.parts.jobs.moves.may_begin()
                 && let Some(slab) = self.moves.take(now)
             {
                 under_way.push(self.move_some(slab));
             }
+            let otherwise = match repairs_first {
+                true => "what is lost is made again first",
+                false => "nothing is to be moved now",
+            };
+            tell_work(&self.parts.jobs.moves, under_way.len(), otherwise);
             let pause = self.parts.env.clock.sleep(WALK_EVERY);
             if under_way.is_empty() {
                 pause.await;
@@ -210,11 +219,12 @@ impl Caretaker {
     }
 
     async fn move_some(&self, slab: SlabId) {
-        let present = self.present(slab).await;
-        let present = present.map(|record| {
-            let lost = lost(&record, &self.parts.monitor.presences());
-            (record, lost)
-        });
-        self.moves.carry_out(&self.parts, slab, present).await;
+        let Some(record) = self.present(slab).await else { return self.moves.end_unseen(&self.parts, slab) };
+        let lost = lost(&record, &self.parts.monitor.presences());
+        let give_up = self.moves.carry_out(&self.parts, &record, lost).await;
+        // A repair that has begun meanwhile makes its fragments under the same generation.
+        if give_up && !lock(&self.repairs).has(slab) {
+            encoders::give_up(&self.parts, &record).await;
+        }
     }
 }

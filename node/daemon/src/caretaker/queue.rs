@@ -136,6 +136,11 @@ impl<R: Ord + Copy> Queue<R> {
         self.failed.values_mut().for_each(|attempts| attempts.pause = None);
     }
 
+    /// Whether it waits or is under way.
+    pub(super) fn has(&self, slab: SlabId) -> bool {
+        self.under_way.contains(&slab) || self.waiting.values().any(|slabs| slabs.contains(&slab))
+    }
+
     /// How many wait or are under way.
     pub(super) fn waiting_count(&self) -> usize {
         self.waiting.values().map(BTreeSet::len).sum()

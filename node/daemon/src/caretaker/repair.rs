@@ -23,13 +23,13 @@ pub(super) async fn repair(parts: &CaretakerParts, record: &SlabRecord, lost: Fr
         Ok(plan) => plan,
         Err(reason) => {
             tracing::debug!(%slab, ?lost, %reason, "slab is not repaired now");
-            return not_planned(parts, slab, reason);
+            return not_planned(parts, Why::Lost, slab, reason);
         }
     };
     let job = &parts.jobs.repair;
     let fragment_len_bytes = fragment_len_bytes(record);
     job.spend_all(cost(parts, &plan, fragment_len_bytes));
-    let (outcome, fragments) = carry_out(parts, &plan).await;
+    let (outcome, fragments) = carry_out(parts, &plan, Why::Lost).await;
     if outcome == Outcome::Over {
         tracing::info!(%slab, ?lost, "lost fragments are made again");
         parts.events.tell(Event::SlabRepaired { slab, fragments });
@@ -39,7 +39,7 @@ pub(super) async fn repair(parts: &CaretakerParts, record: &SlabRecord, lost: Fr
     outcome
 }
 
-/// What a repair or a move takes of its budget, if all goes well.
+/// What a repair or a move takes of its budget, if all goes well. It is spent when it begins: what fails has taken most of it.
 pub(super) fn cost(parts: &CaretakerParts, plan: &RepairPlan, fragment_len_bytes: u64) -> Cost {
     let view = parts.monitor.view();
     let mut cost = Cost::default();
@@ -53,10 +53,10 @@ pub(super) fn cost(parts: &CaretakerParts, plan: &RepairPlan, fragment_len_bytes
 }
 
 /// What becomes of a repair or a move that cannot be planned.
-pub(super) fn not_planned(parts: &CaretakerParts, slab: SlabId, reason: NotNow) -> Outcome {
+pub(super) fn not_planned(parts: &CaretakerParts, why: Why, slab: SlabId, reason: NotNow) -> Outcome {
     match reason {
         NotNow::NotCold | NotNow::Whole => {
-            parts.alarms.over(&topic(slab));
+            parts.alarms.over(&why.topic(slab));
             Outcome::Over
         }
         // What earlier attempts made may be what takes the room.
@@ -65,13 +65,28 @@ pub(super) fn not_planned(parts: &CaretakerParts, slab: SlabId, reason: NotNow) 
     }
 }
 
-fn topic(slab: SlabId) -> String {
-    format!("repair of {slab}")
+/// Why fragments are made elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Why {
+    /// They are lost.
+    Lost,
+    /// They are to be somewhere else.
+    Moved,
+}
+
+impl Why {
+    /// Of its alarm: what becomes of a move says nothing of a repair.
+    fn topic(self, slab: SlabId) -> String {
+        match self {
+            Self::Lost => format!("repair of {slab}"),
+            Self::Moved => format!("move of {slab}"),
+        }
+    }
 }
 
 /// Has the fragments made, and the table take those that were; says how many it took.
-pub(super) async fn carry_out(parts: &CaretakerParts, plan: &RepairPlan) -> (Outcome, u64) {
-    let (slab, topic) = (plan.slab, topic(plan.slab));
+pub(super) async fn carry_out(parts: &CaretakerParts, plan: &RepairPlan, why: Why) -> (Outcome, u64) {
+    let (slab, topic) = (plan.slab, why.topic(plan.slab));
     let answers = join_all(plan.tasks.iter().map(|task| encoders::encode(parts, task))).await;
     let repair::Outcome { made, rest } = plan.outcome(&answers);
     if rest == Rest::Differs {

@@ -224,6 +224,14 @@ impl Monitor {
         ClusterView { nodes, dismissed: self.dismissed() }
     }
 
+    /// For how long a node has been asked in vain; `None` where it answers, or was never asked.
+    pub fn silence_of(&self, node: NodeId) -> Option<Duration> {
+        let now = self.env.clock.now();
+        let all = self.lock();
+        let seen = all.iter().find(|seen| seen.member.node == node)?;
+        (!seen.is_up(now)).then(|| seen.silence())
+    }
+
     /// What is to be emptied, as far as this node knows.
     pub fn drains(&self) -> Arc<BTreeSet<DrainSubject>> {
         self.drains.lock().expect("no code panics while it holds this lock").clone()

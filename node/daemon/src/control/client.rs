@@ -184,8 +184,9 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn dismiss(&self, node: Subject) -> Result<DismissedView, ControlError> {
-        let (_, body) = self.ask(Method::DELETE, &format!("/v1/nodes/{node}"), None).await?;
+    pub async fn dismiss(&self, node: Subject, lose_data: bool) -> Result<DismissedView, ControlError> {
+        let path = format!("/v1/nodes/{node}?lose_data={lose_data}");
+        let (_, body) = self.ask(Method::DELETE, &path, None).await?;
         self.parse(&body)
     }
 

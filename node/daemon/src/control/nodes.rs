@@ -1,7 +1,7 @@
 //! Which nodes take part, over the control socket: any node may be asked, but for the one that is to go.
 
 use super::drains::Subject;
-use super::input::NamePath;
+use super::input::{NamePath, Query};
 use super::problem::{Problem, Sort};
 use crate::dismissal::DismissError;
 use crate::node::Node;
@@ -10,7 +10,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use strongroom_types::{DrainSubject, NodeId};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// A node that takes part never again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -19,25 +19,35 @@ pub struct DismissedView {
     pub dismissed: String,
 }
 
-/// Dismiss a node for good: nobody takes part under its id again, and its process ends. One that answers must have been drained; what a dead one held is
-/// made again elsewhere. Asking again changes nothing.
+/// What a dismissal may do.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Leave {
+    /// Lose what only a node has that is dead.
+    lose_data: bool,
+}
+
+/// Dismiss a node for good: nobody takes part under its id again, and its process ends. One that lives must have been drained; what a dead one held (silent to
+/// all for ten seconds) is made again elsewhere, and where that cannot be it is refused, unless `lose_data` says otherwise. Asking again changes nothing.
 #[utoipa::path(
     delete, path = "/v1/nodes/{node}", tag = "nodes",
-    params(("node" = String, Path, description = "Such as `node-3`")),
+    params(("node" = String, Path, description = "Such as `node-3`"), Leave),
     responses(
         (status = 200, description = "It is dismissed", body = DismissedView),
         (status = 400, description = "No node", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such node", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It answers, and holds fragments or votes; or it is the one that is asked", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It lives, and holds fragments, votes, or is not drained; it is dead, and has what nobody else has; or it is the one that is asked", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "A group does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn dismiss(
     State(node): State<Arc<Node>>,
     NamePath(name): NamePath,
+    Query(Leave { lose_data }): Query<Leave>,
 ) -> Result<Json<DismissedView>, Problem> {
     let dismissed = node_of(&name)?;
-    node.dismiss(dismissed).await?;
+    node.dismiss(dismissed, lose_data).await?;
     Ok(Json(DismissedView { dismissed: Subject(DrainSubject::Node(dismissed)).to_string() }))
 }
 
@@ -57,7 +67,9 @@ impl From<DismissError> for Problem {
             DismissError::NoSuchNode { .. } => Sort::UnknownNode,
             DismissError::Itself { .. }
             | DismissError::StillHolds { .. }
-            | DismissError::StillVotes { .. } => Sort::NodeInUse,
+            | DismissError::StillVotes { .. }
+            | DismissError::NotDrained { .. }
+            | DismissError::WouldLose { .. } => Sort::NodeInUse,
             DismissError::Meta(_) | DismissError::Misfit => Sort::Unavailable,
         };
         Self::new(sort, error.to_string())

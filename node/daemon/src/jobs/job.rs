@@ -186,6 +186,11 @@ impl Job {
         matches!(self.lock().may(self.clock.now()), May::Begin)
     }
 
+    /// Whether an operator has paused it.
+    pub fn is_paused(&self) -> bool {
+        self.lock().paused
+    }
+
     /// So many units more are done.
     pub fn advance(&self, units: u64) {
         let done = self.done.fetch_add(units, Ordering::Relaxed) + units;

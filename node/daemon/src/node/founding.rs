@@ -64,6 +64,7 @@ async fn found_or_compare(
         | ControlReply::Dismissed
         | ControlReply::OtherZone { .. }
         | ControlReply::NoSuchNode
+        | ControlReply::NotDrained
         | ControlReply::Outdated => Err(MetaError::Failed),
     }
 }

@@ -129,11 +129,20 @@ fn admit_node(changes: &mut Changes<'_>, member: Member) -> Result<ControlReply,
 }
 
 /// What it was given as a voter goes, and its drain: its record is what keeps its id from being used again.
-fn dismiss_node(changes: &mut Changes<'_>, node: NodeId) -> Result<ControlReply, MachineError> {
+fn dismiss_node(
+    changes: &mut Changes<'_>,
+    node: NodeId,
+    alive: bool,
+) -> Result<ControlReply, MachineError> {
     let Some(record) = changes.record::<NodeRecord>("node", &node_key(node))? else {
         return Ok(ControlReply::NoSuchNode);
     };
     if record.standing == NodeStanding::Member {
+        let drain: Option<(DrainSubject, WallTime)> =
+            changes.record("drain", &drain_key(DrainSubject::Node(node)))?;
+        if alive && drain.is_none() {
+            return Ok(ControlReply::NotDrained);
+        }
         changes.put(node_key(node), &NodeRecord { standing: NodeStanding::Dismissed, ..record });
         changes.remove(enrolment_key(node));
         changes.remove(drain_key(DrainSubject::Node(node)));
@@ -333,7 +342,7 @@ pub(crate) fn apply(
             Ok(ControlReply::Done)
         }
         ControlCommand::AdmitNode { member } => admit_node(changes, member),
-        ControlCommand::DismissNode { node } => dismiss_node(changes, node),
+        ControlCommand::DismissNode { node, alive } => dismiss_node(changes, node, alive),
         ControlCommand::RemoveBucket { bucket, round } => {
             let Some(record) = by_id(changes, bucket)? else { return Ok(ControlReply::NoSuchBucket) };
             match record.state {

@@ -313,6 +313,7 @@ impl Meta {
             }
             (JoinAsk::Members, _) => JoinAnswer::Members(self.known().members().into_values().collect()),
             (JoinAsk::Namesake { address }, _) => self.serve_namesake(from, address),
+            (JoinAsk::Hears { node }, _) => self.serve_hears(node),
             (JoinAsk::Standing | JoinAsk::Promise { .. }, Some(founding)) => JoinAnswer::Founded { founding },
             (JoinAsk::Standing, None) => JoinAnswer::NotFounded,
             (JoinAsk::Promise { .. }, None) if self.founder() != Some(from) => JoinAnswer::Refused,

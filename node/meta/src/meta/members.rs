@@ -129,6 +129,8 @@ pub(super) struct Members {
     changed: Notify,
     /// Somebody came that is not known: look now.
     look: Notify,
+    /// Whoever reads the table.
+    reading: tokio::sync::Mutex<()>,
     /// The control group has this node, as it is.
     is_admitted: AtomicBool,
     /// Why it never will.
@@ -143,6 +145,7 @@ impl Members {
             known: Mutex::new(Arc::new(Known::of(configured))),
             changed: Notify::new(),
             look: Notify::new(),
+            reading: tokio::sync::Mutex::default(),
             is_admitted: AtomicBool::new(false),
             refused: FirstWords::default(),
             namesake: Mutex::default(),
@@ -203,10 +206,7 @@ impl Meta {
 
     /// Reads the table now, linearizably; whether that could be done. What was dismissed or admitted before is known then.
     pub async fn read_members(&self) -> bool {
-        let Some(table) = self.read_table().await else { return false };
-        self.remember(&self.life(), &table).await;
-        self.take_table(table);
-        true
+        self.read_and_take(&self.life()).await
     }
 
     /// All other nodes, by id.
@@ -257,13 +257,20 @@ impl Meta {
 
     /// Reads the table; whether this node may be one of the cluster by it.
     pub(super) async fn reads_and_may_take_part(&self, life: &Life) -> bool {
-        let Some(table) = self.read_table().await else {
+        if !self.read_and_take(life).await {
             self.hear_of_members().await;
             return false;
-        };
+        }
+        self.may_take_part().await
+    }
+
+    /// One at a time, or an older table could come after a newer one.
+    async fn read_and_take(&self, life: &Life) -> bool {
+        let _turn = self.members.reading.lock().await;
+        let Some(table) = self.read_table().await else { return false };
         self.remember(life, &table).await;
         self.take_table(table);
-        self.may_take_part().await
+        true
     }
 
     fn is_in_table(&self) -> bool {
@@ -387,6 +394,18 @@ impl Meta {
     pub(super) fn serve_namesake(&self, node: NodeId, address: SocketAddr) -> JoinAnswer {
         let at = self.members.known().members().get(&node).map(|member| member.address);
         match at == Some(address) && self.watch.is_up(node) {
+            true => JoinAnswer::Heard,
+            false => JoinAnswer::Noted,
+        }
+    }
+
+    /// Whether any other node that answers hears this one.
+    pub async fn is_heard_by_others(&self, node: NodeId) -> bool {
+        self.ask_all(&JoinAsk::Hears { node }).await.contains(&Some(JoinAnswer::Heard))
+    }
+
+    pub(super) fn serve_hears(&self, node: NodeId) -> JoinAnswer {
+        match node == self.config.node || self.watch.is_up(node) {
             true => JoinAnswer::Heard,
             false => JoinAnswer::Noted,
         }

@@ -217,6 +217,7 @@ impl Meta {
             | ControlReply::Dismissed
             | ControlReply::OtherZone { .. }
             | ControlReply::NoSuchNode
+            | ControlReply::NotDrained
             | ControlReply::Full => Ok(()),
         }
     }

@@ -170,6 +170,12 @@ pub(super) async fn a_node_is_dismissed(clients: &Clients) -> Vec<String> {
     };
     cluster.kill(gone, End::PowerCut);
     tokio::time::sleep(SEEN_DOWN).await;
+    // It may be one that is only started again.
+    match dismiss(gone).await {
+        Err(why) if why.contains("is alive") => {}
+        other => violations.push(format!("I5: a node is dismissed that was silent for a moment: {other:?}")),
+    }
+    tokio::time::sleep(SEEN_DEAD).await;
     violations
         .extend(dismiss(gone).await.err().map(|why| format!("live: a dead node is not dismissed: {why}")));
     tokio::time::sleep(ELECTIONS).await;
@@ -263,6 +269,8 @@ pub(super) async fn joined_drained_dismissed(clients: &Clients) -> Vec<String> {
 
 /// Until a node that is off counts as down.
 const SEEN_DOWN: Duration = Duration::from_secs(5);
+/// After that a silent node is taken for dead by who is asked to dismiss it.
+const SEEN_DEAD: Duration = Duration::from_secs(10);
 
 /// Stores some objects through a node that runs, under keys that no other zone's turn uses.
 async fn store_through(clients: &Clients, node: NodeId, turn: ZoneId) -> Result<Stored, String> {

@@ -222,7 +222,7 @@ fn a_node_is_admitted_moves_and_is_never_taken_again_once_dismissed() {
         address: SocketAddr::from(([127, 0, 0, 1], port)),
     };
     let admit = |member| control.apply(ControlCommand::AdmitNode { member });
-    let dismiss = |node| control.apply(ControlCommand::DismissNode { node: NodeId::new(node) });
+    let dismiss = |node| control.apply(ControlCommand::DismissNode { node: NodeId::new(node), alive: false });
     let enrol = |after| control.apply(ControlCommand::Enrol { node: NodeId::new(7), nonce: 5, after });
     let nodes = || match query(&Changes::new(&control.kv, b"p".to_vec()), &ControlQuery::Nodes).unwrap() {
         ControlAnswer::Nodes(nodes) => nodes,
@@ -252,7 +252,9 @@ fn as_many_nodes_are_admitted_as_a_cluster_may_have_and_dismissed_ones_make_room
         let member = Member { node: NodeId::new(node as u64), zone: ZoneId::new(1), address };
         control.apply(ControlCommand::AdmitNode { member })
     };
-    let dismiss = |node: usize| control.apply(ControlCommand::DismissNode { node: NodeId::new(node as u64) });
+    let dismiss = |node: usize| {
+        control.apply(ControlCommand::DismissNode { node: NodeId::new(node as u64), alive: false })
+    };
     for node in 1..=NODES_MAX {
         assert_eq!(admit(node), ControlReply::Done, "{node}");
     }
@@ -280,10 +282,12 @@ fn a_node_that_was_drained_and_dismissed_has_no_drain_and_gets_none() {
     let member = Member { node, zone: ZoneId::new(1), address };
     assert_eq!(control.apply(ControlCommand::AdmitNode { member }), ControlReply::Done);
     let (own, other) = (DrainSubject::Node(node), DrainSubject::Node(NodeId::new(8)));
-    for subject in [own, other] {
-        assert_eq!(begin(subject), ControlReply::Done);
-    }
-    assert_eq!(control.apply(ControlCommand::DismissNode { node }), ControlReply::Done);
+    let dismiss = || control.apply(ControlCommand::DismissNode { node, alive: true });
+    assert_eq!(begin(other), ControlReply::Done);
+    assert_eq!(dismiss(), ControlReply::NotDrained);
+    assert_eq!(begin(own), ControlReply::Done);
+    assert_eq!(dismiss(), ControlReply::Done);
+    assert_eq!(dismiss(), ControlReply::Done, "again");
     assert_eq!(drains(), [(other, at)].into());
     assert_eq!(begin(own), ControlReply::Dismissed);
     assert_eq!(control.apply(ControlCommand::EndDrain { subject: own }), ControlReply::Done);
