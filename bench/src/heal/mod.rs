@@ -242,8 +242,10 @@ fn print(report: &Report) {
     }
     if let Some(rebuild) = &report.rebuild {
         println!(
-            "rebuild  {:.0} MB/s, {:.0} % of the slower of raw reads of its sources ({:.0} MB/s) and raw writes ({:.0} MB/s); {:.2} CPU s/GB",
+            "rebuild  {:.0} MB/s, {:.0} % of raw reads of its sources and raw writes at once ({:.0} MB/s), {:.0} % of the slower alone (reads {:.0} MB/s, writes {:.0} MB/s); {:.2} CPU s/GB",
             rebuild.repair_mb_per_s,
+            rebuild.ratio_of_both * 100.0,
+            rebuild.both_mb_per_s,
             rebuild.ratio * 100.0,
             rebuild.source_mb_per_s,
             rebuild.target_mb_per_s,

@@ -2,7 +2,8 @@
 //!
 //! A cluster of real processes is filled and made cold. In each round one node is stopped and given a blank drive, and a repair run is begun as soon as it serves.
 //! What the run made is known from the drive afterwards; k times as much was read from the drives of others. The raw side reads and writes as many bytes of the
-//! same files, in turn with it: the slower of the two is what the machine allows.
+//! same files, in turn with it, one after the other and at once. Where sources and target are drives of their own the slower of the two is what the machine
+//! allows; where all lie on one disk, as here, they share it, and what both at once come to is.
 
 use super::filled::{self, Stored};
 use super::{lab, median};
@@ -26,16 +27,20 @@ use strongroom_types::units::MIB;
 pub struct Rebuild {
     /// Bytes that were made again, by the median round.
     pub bytes: u64,
-    /// Of each round: what raw reads allow, what raw writes allow, the repair.
-    pub rounds: Vec<[f64; 3]>,
+    /// Of each round: what raw reads allow, what raw writes allow, what both at once allow, the repair.
+    pub rounds: Vec<[f64; 4]>,
     /// Medians of these.
     pub source_mb_per_s: f64,
     /// See above.
     pub target_mb_per_s: f64,
     /// See above.
+    pub both_mb_per_s: f64,
+    /// See above.
     pub repair_mb_per_s: f64,
     /// Median of the rounds' ratios of the repair to the slower of the two.
     pub ratio: f64,
+    /// Median of the rounds' ratios of the repair to both at once.
+    pub ratio_of_both: f64,
     /// CPU seconds of all nodes for 10^9 bytes made again.
     pub cpu_seconds_per_gb: f64,
 }
@@ -60,7 +65,9 @@ pub async fn measure(program: &Path, folder: &Path, mib: u64, rounds: u32) -> an
         ensure!(sources.len() == DATA_COUNT, "as many sources as slices");
         let scratch = folder.join("raw.img");
         let rate = |seconds: f64| made as f64 / 1e6 / seconds;
-        figures.push([rate(read(&sources, made)?), rate(write(&scratch, made).await?), rate(seconds)]);
+        let (alone, written) = (read(&sources, made)?, write(&scratch, made).await?);
+        let both = read_and_write(&sources, &scratch, made).await?;
+        figures.push([alone, written, both, seconds].map(rate));
         bytes.push(made as f64);
         cpu.push(cpu_seconds * 1e9 / made as f64);
     }
@@ -70,8 +77,10 @@ pub async fn measure(program: &Path, folder: &Path, mib: u64, rounds: u32) -> an
         bytes: median(bytes.into_iter()) as u64,
         source_mb_per_s: of(0),
         target_mb_per_s: of(1),
-        repair_mb_per_s: of(2),
-        ratio: median(figures.iter().map(|[source, target, repair]| repair / source.min(*target))),
+        both_mb_per_s: of(2),
+        repair_mb_per_s: of(3),
+        ratio: median(figures.iter().map(|[source, target, _, repair]| repair / source.min(*target))),
+        ratio_of_both: median(figures.iter().map(|[_, _, both, repair]| repair / both)),
         cpu_seconds_per_gb: median(cpu.into_iter()),
         rounds: figures,
     })
@@ -118,6 +127,18 @@ fn read_lane(path: &Path, first: u64, bytes: u64) -> anyhow::Result<()> {
         file.read_exact_at(&mut buffer, place * RAW_LEN_BYTES)?;
     }
     Ok(())
+}
+
+/// Reads and writes side by side; gives the seconds until both are done.
+async fn read_and_write(sources: &[PathBuf], scratch: &Path, bytes: u64) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let reader = std::thread::spawn({
+        let sources = sources.to_vec();
+        move || read(&sources, bytes)
+    });
+    write(scratch, bytes).await?;
+    reader.join().expect("a reader does not panic")?;
+    Ok(begun.elapsed().as_secs_f64())
 }
 
 /// Writes as many bytes to a new file, flushed at the end; gives seconds.

@@ -113,14 +113,14 @@ fn multiply_group<const N: usize>(
 ) {
     let group = gather::<N>(operands, rows);
     let outputs = outputs.try_into().expect("a group has an output for each of its rows");
-    // SAFETY: a `Gfni512` exists only where detection found AVX-512F, AVX-512BW and GFNI, and this is called by none but its methods.
+    // SAFETY: a `Gfni512` is handed out only by `detect`, where it found AVX-512F, AVX-512BW and GFNI, and this is called by none but its methods.
     unsafe { multiply_with(&group, operands, outputs, write) }
 }
 
 fn verify_group<const N: usize>(operands: &Operands<'_>, rows: &[u8], expected: &[&[u8]]) -> bool {
     let group = gather::<N>(operands, rows);
     let expected = expected.try_into().expect("a group has a slice for each of its rows");
-    // SAFETY: a `Gfni512` exists only where detection found AVX-512F, AVX-512BW and GFNI, and this is called by none but its methods.
+    // SAFETY: a `Gfni512` is handed out only by `detect`, where it found AVX-512F, AVX-512BW and GFNI, and this is called by none but its methods.
     unsafe { verify_with(&group, operands, expected) }
 }
 

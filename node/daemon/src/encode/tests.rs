@@ -1,5 +1,6 @@
 mod drives;
 mod moved;
+mod places;
 mod sums;
 
 use super::again::fragments_again;

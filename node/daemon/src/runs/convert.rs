@@ -1,6 +1,6 @@
 //! A conversion of all that is sealed: it ends when every slab that was sealed or being sealed when it began is cold, or dead.
 
-use super::{LOOK_EVERY, RunParts, look};
+use super::{Looks, RunParts};
 use crate::caretaker::Hurried;
 use crate::jobs::{Cancelled, Estimate, Job, JobSpec};
 use crate::limits::RUN_SLABS_MAX;
@@ -11,17 +11,17 @@ use strongroom_types::{SlabId, SlabRecord, SlabState};
 
 pub(super) async fn run(parts: &RunParts, job: &Arc<Job>) -> Result<(), Cancelled> {
     let _hurry = parts.caretaker.hurry(Hurried::Sealed, job);
-    let mut done = 0;
+    let (mut looks, mut done) = (Looks::of(parts, job), 0);
     loop {
-        let (_, targets) = look(parts, job, |targets: &mut BTreeSet<SlabId>, record, _| {
+        let look = looks.next(|targets: &mut BTreeSet<SlabId>, record, _| {
             if is_to_become_cold(record) && targets.len() < RUN_SLABS_MAX {
                 targets.insert(record.slab);
             }
-        })
-        .await?;
+        });
+        let (_, targets) = look.await?;
         let count = targets.len() as u64;
         job.set_progress(done, done + count);
-        wait_until_cold(parts, job, done, targets).await?;
+        wait_until_cold(&mut looks, done, targets).await?;
         done += count;
         // Slabs that are sealed meanwhile are not waited for: there may be more and more of them.
         if count < RUN_SLABS_MAX as u64 {
@@ -31,21 +31,18 @@ pub(super) async fn run(parts: &RunParts, job: &Arc<Job>) -> Result<(), Cancelle
 }
 
 async fn wait_until_cold(
-    parts: &RunParts,
-    job: &Job,
+    looks: &mut Looks<'_>,
     done: u64,
     targets: BTreeSet<SlabId>,
 ) -> Result<(), Cancelled> {
     let mut left = targets.len() as u64;
     let total = done + left;
     while left > 0 {
-        job.rest(LOOK_EVERY).await?;
-        let (_, found) = look(parts, job, |left: &mut u64, record, _| {
+        let look = looks.next(|left: &mut u64, record, _| {
             *left += u64::from(is_to_become_cold(record) && targets.contains(&record.slab));
-        })
-        .await?;
-        left = found;
-        job.set_progress(total - left, total);
+        });
+        (_, left) = look.await?;
+        looks.job.set_progress(total - left, total);
     }
     Ok(())
 }

@@ -24,8 +24,14 @@ use std::time::Duration;
 use strongroom_env::Env;
 use strongroom_types::{GroupId, NodeId, SlabRecord};
 
-/// Between two looks at the tables.
+/// Between two looks at this node's own.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looking at all tables takes a tenth of a run's time: what is few is looked at often,
+const PAUSES_A_LOOK: u32 = 9;
+/// though not more often than this,
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(200);
+/// and what is much not less often than this.
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// What may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,22 +184,41 @@ impl Estimate {
     }
 }
 
-/// A look at all tables, from which `fold` makes a `T`; tried until all of them answer.
-async fn look<T: Default>(
-    parts: &RunParts,
-    job: &Job,
-    fold: impl Fn(&mut T, &SlabRecord, &Condition),
-) -> Result<(SlabSurvey, T), Cancelled> {
-    loop {
-        job.checkpoint().await?;
-        let mut folded = T::default();
-        match parts.surveyor.look(|record, condition| fold(&mut folded, record, condition)).await {
-            Ok(survey) => {
-                job.go_on();
-                return Ok((survey, folded));
+/// Looks at all tables, one after the other.
+struct Looks<'run> {
+    parts: &'run RunParts,
+    job: &'run Job,
+    /// Before the next one.
+    pause: Duration,
+}
+
+impl<'run> Looks<'run> {
+    fn of(parts: &'run RunParts, job: &'run Job) -> Self {
+        Self { parts, job, pause: Duration::ZERO }
+    }
+
+    /// The next, from which `fold` makes a `T`, after a pause if it is not the first; tried until all tables answer.
+    async fn next<T: Default>(
+        &mut self,
+        fold: impl Fn(&mut T, &SlabRecord, &Condition),
+    ) -> Result<(SlabSurvey, T), Cancelled> {
+        let Self { parts, job, pause } = self;
+        loop {
+            if !pause.is_zero() {
+                job.rest(*pause).await?;
             }
-            Err(error) => job.wait_for(error.to_string()),
+            job.checkpoint().await?;
+            let (begun, mut folded) = (parts.env.clock.now(), T::default());
+            let answer = parts.surveyor.look(|record, condition| fold(&mut folded, record, condition)).await;
+            let took = parts.env.clock.now().since(begun);
+            *pause = (took * PAUSES_A_LOOK).clamp(LOOK_PAUSE_MIN, LOOK_PAUSE_MAX);
+            match answer {
+                Ok(survey) => {
+                    job.go_on();
+                    return Ok((survey, folded));
+                }
+                Err(error) => job.wait_for(error.to_string()),
+            }
         }
-        job.rest(LOOK_EVERY).await?;
     }
 }

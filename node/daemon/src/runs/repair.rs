@@ -5,7 +5,7 @@
 //! A node's silence is noticed after a moment; so every node that holds something must have answered since the run began, before it is done.
 //! Leaders' caretakers do the work. This node's own hurry; those of other nodes come to it in their own time.
 
-use super::{LOOK_EVERY, RunParts, look};
+use super::{Looks, RunParts};
 use crate::caretaker::Hurried;
 use crate::jobs::{Cancelled, Estimate, Job, JobSpec, RepairReport, Report};
 use crate::limits::{RUN_FRAGMENTS_MAX, RUN_OPEN_SLABS_MAX};
@@ -47,12 +47,11 @@ pub(super) async fn run(parts: &RunParts, job: &Arc<Job>) -> Result<(), Cancelle
     parts.caretaker.retry_repairs();
     // Once: a slab that lacks a holder is rolled by its writer at the next row, and there may be none.
     parts.ingest.seal_all().await;
-    let mut ledger = Ledger::default();
+    let (mut looks, mut ledger) = (Looks::of(parts, job), Ledger::default());
     loop {
         let before = &ledger.lacking;
-        let (survey, seen) =
-            look(parts, job, |seen: &mut Seen, record, condition| seen.add(record, condition, before))
-                .await?;
+        let look = looks.next(|seen: &mut Seen, record, condition| seen.add(record, condition, before));
+        let (survey, seen) = look.await?;
         let (holders, away) = (seen.holders.clone(), seen.away.clone());
         let (open_short, unasked) = (seen.open_short.clone(), seen.open_short_count > RUN_OPEN_SLABS_MAX);
         ledger.note(&survey, seen);
@@ -70,7 +69,6 @@ pub(super) async fn run(parts: &RunParts, job: &Arc<Job>) -> Result<(), Cancelle
             }
             Err(error) => job.wait_for(error.to_string()),
         }
-        job.rest(LOOK_EVERY).await?;
     }
 }
 

@@ -1,6 +1,6 @@
 //! A seal of what this node writes: it ends when every slab of the node that was open with something in it has its final length.
 
-use super::{LOOK_EVERY, RunParts, look};
+use super::{Looks, RunParts};
 use crate::jobs::{Cancelled, Estimate, Job, JobSpec};
 use crate::limits::RUN_OPEN_SLABS_MAX;
 use crate::survey::SurveyError;
@@ -9,26 +9,24 @@ use strongroom_types::{NodeId, SlabId, SlabRecord, SlabState};
 
 pub(super) async fn run(parts: &RunParts, job: &Job) -> Result<(), Cancelled> {
     let node = parts.node;
+    let mut looks = Looks::of(parts, job);
     let targets: BTreeSet<SlabId> = loop {
-        let (_, open) = look(parts, job, |open, record, _| note(open, record, node)).await?;
+        let (_, open) = looks.next(|open, record, _| note(open, record, node)).await?;
         match with_content(parts, open).await {
             Ok(filled) => break filled.iter().map(|record| record.slab).collect(),
             Err(error) => job.wait_for(error.to_string()),
         }
-        job.rest(LOOK_EVERY).await?;
     };
     let total = targets.len() as u64;
     job.set_progress(0, total);
     parts.ingest.seal_all().await;
     let mut left = total;
     while left > 0 {
-        job.rest(LOOK_EVERY).await?;
-        let (_, found) = look(parts, job, |left: &mut u64, record, _| {
+        let look = looks.next(|left: &mut u64, record, _| {
             let sealed = record.sealed().is_some();
             *left += u64::from(!sealed && targets.contains(&record.slab));
-        })
-        .await?;
-        left = found;
+        });
+        (_, left) = look.await?;
         job.set_progress(total - left, total);
     }
     Ok(())

@@ -129,11 +129,7 @@ fn admit_node(changes: &mut Changes<'_>, member: Member) -> Result<ControlReply,
 }
 
 /// What it was given as a voter goes, and its drain: its record is what keeps its id from being used again.
-fn dismiss_node(
-    changes: &mut Changes<'_>,
-    node: NodeId,
-    alive: bool,
-) -> Result<ControlReply, MachineError> {
+fn dismiss_node(changes: &mut Changes<'_>, node: NodeId, alive: bool) -> Result<ControlReply, MachineError> {
     let Some(record) = changes.record::<NodeRecord>("node", &node_key(node))? else {
         return Ok(ControlReply::NoSuchNode);
     };

@@ -13,6 +13,7 @@ use strongroom_env::{Clock, Env, Handler, Net, NetError, Rng, Spawn, Task};
 use strongroom_format::wire::Frame;
 use strongroom_format::wire::message::{Encode, Refusal, Request, Response, Sum};
 use strongroom_types::{Deadline, FragmentIndex, Instant, NodeId, WallTime, ZoneId};
+use tokio::sync::Semaphore;
 
 struct Still;
 
@@ -52,6 +53,8 @@ pub struct Drives {
     pub bad_from: BTreeMap<FragmentIndex, u32>,
     /// Zones that give no sums.
     pub no_sums: BTreeSet<ZoneId>,
+    /// What each fragment's end waits for, if for anything.
+    pub held: Option<Arc<Semaphore>>,
     state: Mutex<State>,
 }
 
@@ -117,6 +120,10 @@ impl Net for Wire {
     fn call(&self, node: NodeId, request: Frame, _: Deadline) -> BoxFuture<'static, Result<Frame, NetError>> {
         let (drives, own) = (self.0.clone(), self.1);
         Box::pin(async move {
+            let is_end = matches!(request.decode_request(), Ok(Request::FinishFragment(_)));
+            if let Some(held) = drives.held.as_ref().filter(|_| is_end) {
+                held.acquire().await.unwrap().forget();
+            }
             let (response, payload) = match request.decode_request().unwrap() {
                 Request::Sum(_) if drives.no_sums.contains(&zone_of(node)) => {
                     (Response::Refused(Refusal::Busy), Bytes::new())
@@ -137,7 +144,7 @@ impl Net for Wire {
 }
 
 /// The encoder of a node of this zone.
-fn encoder(drives: &Arc<Drives>, own: ZoneId) -> Encoder {
+pub fn encoder(drives: &Arc<Drives>, own: ZoneId) -> Encoder {
     let still = Arc::new(Still);
     let net = Arc::new(Wire(drives.clone(), own));
     let env = Env { clock: still.clone(), rng: still.clone(), spawn: still, net };

@@ -118,7 +118,9 @@ async fn seats_of_who_is_to_be_emptied_go_to_who_joined_and_it_is_dismissed_with
         // It lives, is ready and serves like any other, until it is dismissed: nobody waits for anything then.
         whole(&cluster).await;
         write(&cluster, node(leaves), "meanwhile", 2).await;
-        let dismissed = control(&cluster, stay[0], ControlCommand::DismissNode { node: node(leaves), alive: false }).await;
+        let dismissed =
+            control(&cluster, stay[0], ControlCommand::DismissNode { node: node(leaves), alive: false })
+                .await;
         assert_eq!(dismissed, ControlReply::Done);
         cluster.kill(node(leaves));
         write(&cluster, node(3 + leaves), "after", 3).await;
