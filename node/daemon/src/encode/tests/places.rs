@@ -15,7 +15,8 @@ use tokio::sync::Semaphore;
 fn who_finds_no_place_in_time_is_told_and_the_next_place_is_the_next_ones() {
     let (all, ends) = (fragments(), Arc::new(Semaphore::new(0)));
     let table = table_of(&all[0], key(0, 2));
-    let drives = Drives { held: Some(ends.clone()), ..Drives::holding(all) };
+    let mut drives = Drives::holding(all);
+    drives.held = Some(ends.clone());
     let encoder = encoder(&Arc::new(drives), ZoneId::new(1));
     let ask = || encoder.serve(encode(3, vec![again(0, 2, table)]));
     let mut under_way: FuturesUnordered<_> = (0..ENCODES_MAX).map(|_| ask()).collect();
