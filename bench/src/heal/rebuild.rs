@@ -131,26 +131,51 @@ fn read_lane(path: &Path, first: u64, bytes: u64) -> anyhow::Result<()> {
 
 /// Reads and writes side by side; gives the seconds until both are done.
 async fn read_and_write(sources: &[PathBuf], scratch: &Path, bytes: u64) -> anyhow::Result<f64> {
+    let file = Scratch::make(scratch, bytes).await?;
     let begun = Instant::now();
     let reader = std::thread::spawn({
         let sources = sources.to_vec();
         move || read(&sources, bytes)
     });
-    write(scratch, bytes).await?;
+    file.fill(bytes).await?;
     reader.join().expect("a reader does not panic")?;
-    Ok(begun.elapsed().as_secs_f64())
+    let seconds = begun.elapsed().as_secs_f64();
+    file.remove()?;
+    Ok(seconds)
 }
 
 /// Writes as many bytes to a new file, flushed at the end; gives seconds.
-async fn write(path: &Path, bytes: u64) -> anyhow::Result<f64> {
-    let device = lab::device(path, Some(bytes.next_multiple_of(RAW_LEN_BYTES))).await?;
+async fn write(scratch: &Path, bytes: u64) -> anyhow::Result<f64> {
+    let file = Scratch::make(scratch, bytes).await?;
     let begun = Instant::now();
-    write_all(&device, bytes).await?;
-    device.submit(Operation::Flush, Class::Repair).await.result?;
+    file.fill(bytes).await?;
     let seconds = begun.elapsed().as_secs_f64();
-    drop(device);
-    std::fs::remove_file(path).context("the file that was written raw")?;
+    file.remove()?;
     Ok(seconds)
+}
+
+/// A file that is written raw, once it is there: making it writes all of it already, as a drive is made.
+struct Scratch {
+    path: PathBuf,
+    device: Arc<dyn Device>,
+}
+
+impl Scratch {
+    async fn make(path: &Path, bytes: u64) -> anyhow::Result<Self> {
+        let device = lab::device(path, Some(bytes.next_multiple_of(RAW_LEN_BYTES))).await?;
+        Ok(Self { path: path.to_owned(), device })
+    }
+
+    async fn fill(&self, bytes: u64) -> anyhow::Result<()> {
+        write_all(&self.device, bytes).await?;
+        self.device.submit(Operation::Flush, Class::Repair).await.result?;
+        Ok(())
+    }
+
+    fn remove(self) -> anyhow::Result<()> {
+        drop(self.device);
+        std::fs::remove_file(&self.path).context("the file that was written raw")
+    }
 }
 
 async fn write_all(device: &Arc<dyn Device>, bytes: u64) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@
 //! Zones do not wait for each other: what was made is proposed, what was not is tried again. Copies are not made again: a slab that lacks one becomes cold
 //! instead ([`crate::converter`]). What is lost is decided elsewhere.
 
-use crate::durable::{Margin, Spread, SpreadError, margin};
+use crate::durable::{AckRule, Margin, Spread, SpreadError, margin};
 use crate::encoding::{EncodeTask, Encoded, nearest_first, sources};
 use crate::fragment_set::FragmentSet;
 use crate::placement::{self, SomeFragments, place_again};
@@ -110,10 +110,30 @@ pub fn on_node(record: &SlabRecord, node: NodeId) -> FragmentSet {
     held(record, |holder| holder.node == node)
 }
 
-/// Whether `record`, of which these fragments are lost already, can be read with what is on this node, and cannot without.
-pub fn needs(record: &SlabRecord, view: &ClusterView, lost: FragmentSet, node: NodeId) -> bool {
-    let is_lost = |lost| margin_without(record, view, lost) == Ok(Margin::Lost);
-    is_lost(lost.union(on_node(record, node))) && !is_lost(lost)
+/// What of a slab is where it can be had, as far as known.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Fragments whose drives are there now.
+    pub here: FragmentSet,
+    /// Those that never come back, whoever does: their nodes are there without them, or were dismissed.
+    pub for_good: FragmentSet,
+}
+
+/// Whether something of `record` would be lost if this node, which is dead, never came back. Only what is here counts as left: who is away may come back
+/// with nothing. What is unreadable whether it comes back or not is not lost by that.
+pub fn needs(record: &SlabRecord, view: &ClusterView, standing: Standing, node: NodeId) -> bool {
+    let (own, missing) = (on_node(record, node), lost(record, |_| false));
+    if own.is_empty() || record.state == SlabState::Dead {
+        return false;
+    }
+    let Ok(spread) = Spread::of(record, view) else { return true };
+    let left = standing.here.without(own).without(missing);
+    if record.sealed().is_none() {
+        // What was acknowledged is known only once enough of its holders say what they have.
+        return !spread.tolerates(AckRule::Zone, spread.all().without(left));
+    }
+    let with_it = spread.all().without(standing.for_good.without(own)).without(missing);
+    margin(&spread, left) == Margin::Lost && margin(&spread, with_it) != Margin::Lost
 }
 
 /// Plans to make `lost` fragments of `record` again, as many as can be placed. With the same seed and view it plans the same.

@@ -491,6 +491,6 @@ fn is_lacking(record: &SlabRecord, missing: u32, age: Duration, presences: &Pres
     })
 }
 
-pub(crate) fn lost(record: &SlabRecord, presences: &Presences) -> FragmentSet {
+fn lost(record: &SlabRecord, presences: &Presences) -> FragmentSet {
     strongroom_core::repair::lost(record, |holder| presences.of(*holder) == Presence::Gone)
 }

@@ -2,28 +2,31 @@
 //!
 //! | the node | must |
 //! |---|---|
-//! | lives: this node or another one hears it, or it has been silent for less than [`DEAD_AFTER`] | be drained, name no slab and have no seat ([`crate::drain`] leaves it so) |
-//! | is dead | hold nothing that only it has; the rest is made again elsewhere (`caretaker`), and its seats in groups go to others (`strongroom_meta`) |
+//! | is alive: this node or another one has heard it within [`DEAD_AFTER`] | be drained, name no slab and have no seat ([`crate::drain`] leaves it so) |
+//! | is dead | hold nothing that cannot be had without it from drives that are here now; the rest is made again elsewhere (`caretaker`), and its seats in groups go to others (`strongroom_meta`) |
 //!
-//! Every group is asked what it has on the node, linearizably: so each has a majority without one that is dead, and none is lost with it. A drain of the node is
-//! over with its dismissal.
+//! Every group is asked what it has on the node, linearizably: so each has a majority without one that is dead, and none is lost with it. Whether it is alive is
+//! asked after that, which may take long. A drain of the node is over with its dismissal.
 
-use crate::caretaker::lost;
 use crate::cluster::Monitor;
+use crate::cluster::monitor::{Presence, Presences};
 use crate::limits::SLABS_PAGE;
 use crate::slabs::Slabs;
 use std::time::Duration;
-use strongroom_core::repair;
+use strongroom_core::FragmentSet;
+use strongroom_core::repair::{self, Standing};
 use strongroom_env::Env;
-use strongroom_meta::control::{ControlAnswer, ControlCommand, ControlQuery, ControlReply, NodeStanding};
+use strongroom_meta::control::{
+    ControlAnswer, ControlCommand, ControlQuery, ControlReply, NodeStanding, Pulse,
+};
+use strongroom_meta::limits::DEAD_AFTER;
 use strongroom_meta::{Meta, MetaError};
-use strongroom_types::{Deadline, GroupId, NodeId, SlabRecord, SlabState};
+use strongroom_types::{
+    ClusterView, Deadline, DrainSubject, FragmentIndex, GroupId, Holder, NodeId, SlabRecord,
+};
 
 /// How long the control group may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Of a node that others do not hear either: from when on it is taken for dead. Twenty pings; a restart takes less.
-pub const DEAD_AFTER: Duration = Duration::from_secs(10);
-
 /// Why a node was not dismissed.
 #[derive(Debug, thiserror::Error)]
 pub enum DismissError {
@@ -63,8 +66,8 @@ pub enum DismissError {
     },
     /// It is dead, and what it held could not be made again without it.
     #[error(
-        "{slabs} slabs cannot be read without what {node} held: start it again, wait until other nodes that have fragments of them answer and repair is done, \
-         or, if it never returns, give up what only it had with --lose-data"
+        "{slabs} slabs cannot be had without what {node} held from drives that are here now: start it again, or wait until other nodes that have them answer \
+         and repair is done; if it never returns, give up what only it had with --lose-data"
     )]
     WouldLose {
         /// Which.
@@ -92,8 +95,17 @@ pub struct Dismissal<'node> {
     pub monitor: &'node Monitor,
     /// This node.
     pub own: NodeId,
-    /// What only the dismissed node has may be lost.
-    pub may_lose: bool,
+    /// What becomes of what only the dismissed node has.
+    pub last_copies: LastCopies,
+}
+
+/// What becomes of what only a dead node has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastCopies {
+    /// It is kept: the node is not dismissed.
+    Keep,
+    /// It is given up.
+    Lose,
 }
 
 /// What slab tables have of a node.
@@ -101,7 +113,7 @@ pub struct Dismissal<'node> {
 struct Held {
     /// Slabs that are not dead and name it.
     slabs: u64,
-    /// Those of them that could be read with it, and cannot be without.
+    /// Those of them that need it.
     only_with_it: u64,
 }
 
@@ -119,22 +131,19 @@ impl Dismissal<'_> {
             Some(NodeStanding::Dismissed) => return Ok(()),
             None => return Err(DismissError::NoSuchNode { node }),
         }
-        let alive = self.is_alive(node).await;
+        let drained = self.is_drained(node).await?;
         let held = self.held_by(node).await?;
-        if alive {
-            if held.slabs > 0 {
-                return Err(DismissError::StillHolds { node, slabs: held.slabs });
+        let pulse = self.pulse(node).await;
+        match pulse {
+            Pulse::Alive => self.check_empty(node, &held, drained).await?,
+            Pulse::Dead if held.only_with_it > 0 && self.last_copies == LastCopies::Keep => {
+                return Err(DismissError::WouldLose { node, slabs: held.only_with_it });
             }
-            let groups = self.meta.seats_of(node, self.deadline()).await?.len();
-            if groups > 0 {
-                return Err(DismissError::StillVotes { node, groups });
-            }
-        } else if held.only_with_it > 0 && !self.may_lose {
-            return Err(DismissError::WouldLose { node, slabs: held.only_with_it });
+            Pulse::Dead => {}
         }
-        match self.meta.control(ControlCommand::DismissNode { node, alive }, self.deadline()).await? {
+        match self.meta.control(ControlCommand::DismissNode { node, pulse }, self.deadline()).await? {
             ControlReply::Done => {
-                tracing::warn!(%node, alive, ?held, "dismissed on command");
+                tracing::warn!(%node, ?pulse, ?held, "dismissed on command");
                 self.meta.look_at_members_now();
                 Ok(())
             }
@@ -142,6 +151,18 @@ impl Dismissal<'_> {
             ControlReply::NotDrained => Err(DismissError::NotDrained { node }),
             _ => Err(DismissError::Misfit),
         }
+    }
+
+    async fn check_empty(&self, node: NodeId, held: &Held, drained: bool) -> Result<(), DismissError> {
+        if held.slabs > 0 {
+            return Err(DismissError::StillHolds { node, slabs: held.slabs });
+        }
+        let groups = self.meta.seats_of(node, self.deadline()).await?.len();
+        if groups > 0 {
+            return Err(DismissError::StillVotes { node, groups });
+        }
+        // And still is when it is dismissed: the control group looks again.
+        if drained { Ok(()) } else { Err(DismissError::NotDrained { node }) }
     }
 
     fn deadline(&self) -> Deadline {
@@ -155,11 +176,21 @@ impl Dismissal<'_> {
         }
     }
 
-    /// Until the contrary is known: a node that joined a moment ago was not heard of here yet, and who was started just now has heard nobody.
-    async fn is_alive(&self, node: NodeId) -> bool {
+    async fn is_drained(&self, node: NodeId) -> Result<bool, DismissError> {
+        match self.meta.control_query(ControlQuery::Drains, self.deadline()).await? {
+            ControlAnswer::Drains(drains) => Ok(drains.contains_key(&DrainSubject::Node(node))),
+            _ => Err(DismissError::Misfit),
+        }
+    }
+
+    /// Alive until the contrary is known: a node that joined a moment ago was not heard of here yet, and who was started just now has heard nobody.
+    async fn pulse(&self, node: NodeId) -> Pulse {
         let is_silent = || self.monitor.silence_of(node).is_some_and(|silence| silence >= DEAD_AFTER);
         // Asking takes a while, in which it may have come back.
-        !is_silent() || self.meta.is_heard_by_others(node).await || !is_silent()
+        match is_silent() && !self.meta.is_heard_by_others(node).await && is_silent() {
+            true => Pulse::Dead,
+            false => Pulse::Alive,
+        }
     }
 
     async fn held_by(&self, node: NodeId) -> Result<Held, MetaError> {
@@ -168,7 +199,8 @@ impl Dismissal<'_> {
             let mut after = None;
             loop {
                 let page = self.slabs.page(group, after, SLABS_PAGE).await?;
-                page.iter().for_each(|record| self.look(node, record, &mut held));
+                let (view, presences) = (self.monitor.view(), self.monitor.presences());
+                page.iter().for_each(|record| held.look(node, record, &view, &presences));
                 match page.last() {
                     Some(last) if page.len() == SLABS_PAGE as usize => after = Some(last.slab),
                     _ => break,
@@ -177,13 +209,20 @@ impl Dismissal<'_> {
         }
         Ok(held)
     }
+}
 
-    fn look(&self, node: NodeId, record: &SlabRecord, held: &mut Held) {
-        if record.state == SlabState::Dead || repair::on_node(record, node).is_empty() {
+impl Held {
+    fn look(&mut self, node: NodeId, record: &SlabRecord, view: &ClusterView, presences: &Presences) {
+        if repair::on_node(record, node).is_empty() {
             return;
         }
-        let (view, lost) = (self.monitor.view(), lost(record, &self.monitor.presences()));
-        held.slabs += 1;
-        held.only_with_it += u64::from(repair::needs(record, &view, lost, node));
+        let those = |wanted: &dyn Fn(Holder) -> bool| -> FragmentSet {
+            let holders = (0..).map(FragmentIndex::new).zip(&record.holders);
+            holders.filter(|(_, holder)| wanted(**holder)).map(|(fragment, _)| fragment).collect()
+        };
+        let here = those(&|holder| presences.of(holder) == Presence::Here);
+        let for_good = those(&|holder| presences.is_gone_for_good(holder));
+        self.slabs += 1;
+        self.only_with_it += u64::from(repair::needs(record, view, Standing { here, for_good }, node));
     }
 }

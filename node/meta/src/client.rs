@@ -49,7 +49,7 @@ pub(crate) enum JoinAsk {
     Members,
     /// Is a node with the asking one's id heard at this address?
     Namesake { address: SocketAddr },
-    /// Do you hear this node?
+    /// Was this node heard within [`DEAD_AFTER`](crate::limits::DEAD_AFTER)?
     Hears { node: NodeId },
 }
 

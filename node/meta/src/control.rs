@@ -95,9 +95,18 @@ pub enum ControlCommand {
     DismissNode {
         /// It.
         node: NodeId,
-        /// It lives: `NotDrained` unless it is to be emptied, or what finds it empty could be overtaken by something new on it.
-        alive: bool,
+        /// As it was found. `NotDrained` where one that is alive is not to be emptied: what found it empty could be overtaken by something new on it.
+        pulse: Pulse,
     },
+}
+
+/// How a node was found that is to be dismissed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pulse {
+    /// It takes part, for all that is known.
+    Alive,
+    /// Nobody hears it any more.
+    Dead,
 }
 
 /// How a node stands that was ever admitted.

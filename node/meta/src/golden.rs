@@ -1,4 +1,4 @@
-//! The bytes of everything that lies in logs and tables, pinned in `golden/v5.txt`: a line a value, its name and its bytes in hex.
+//! The bytes of everything that lies in logs and tables, pinned in `golden/v6.txt`: a line a value, its name and its bytes in hex.
 //!
 //! postcard numbers the variants of an enum in their order, so that a new one in the middle makes another command of what lies in the logs. Whoever
 //! changes a line here raises `ENTRY_VERSION` or `RECORD_VERSION` with it. `STRONGROOM_BLESS=1 cargo test -p strongroom-meta golden` adds lines that
@@ -6,7 +6,7 @@
 
 use crate::codec::encode;
 use crate::control::{
-    BucketRecord, BucketState, ControlCommand, ControlReply, NodeRecord, NodeStanding, SeenDrive,
+    BucketRecord, BucketState, ControlCommand, ControlReply, NodeRecord, NodeStanding, Pulse, SeenDrive,
 };
 use crate::group::{
     Change, Content, Entry, EntryOutcome, GroupCommand, GroupReply, Move, MoveOutcome, Pointer, Usage,
@@ -28,7 +28,7 @@ use strongroom_types::{
     RowSequence, SessionId, SlabId, SlabRecord, SlabState, VersionId, WallTime, ZoneId,
 };
 
-const PINNED: &str = include_str!("../golden/v5.txt");
+const PINNED: &str = include_str!("../golden/v6.txt");
 
 fn slab() -> SlabId {
     SlabId::new(GroupId::new(3), 7).unwrap()
@@ -199,7 +199,7 @@ fn control_commands() -> Vec<(&'static str, ControlCommand)> {
         },
         ControlCommand::EndDrain { subject: DrainSubject::Node(NodeId::new(5)) },
         ControlCommand::AdmitNode { member: member() },
-        ControlCommand::DismissNode { node: NodeId::new(5), alive: true },
+        ControlCommand::DismissNode { node: NodeId::new(5), pulse: Pulse::Alive },
     ];
     let name = |command: &ControlCommand| match command {
         ControlCommand::Found { .. } => "found",
@@ -329,7 +329,7 @@ fn what_lies_on_media_is_encoded_as_pinned() {
             format!("{name} {bytes}\n")
         };
         let text: String = values.iter().map(line).collect();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v5.txt");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v6.txt");
         std::fs::write(path, text).unwrap();
         return;
     }

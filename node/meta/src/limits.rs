@@ -122,5 +122,8 @@ pub const MEMBERS_LOOK_EVERY: Duration = Duration::from_secs(3);
 pub const MEMBERS_LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// Groups that are asked at once whether this node votes in them.
 pub const PLACES_ASKED_MAX: usize = 16;
+/// How long a node must have been silent to all others to be dismissed as a dead one: longer than while messages are lost or its process is started again. A
+/// machine that boots takes longer: who dismisses one then is told what that would lose, and it comes back under another id.
+pub const DEAD_AFTER: Duration = Duration::from_secs(10);
 /// How long another machine may be heard under a node's id before that node is refused: longer than one that has moved is taken to be where it was.
 pub const NAMESAKE_PATIENCE: Duration = Duration::from_secs(10);

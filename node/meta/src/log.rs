@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use strongroom_env::Spawn;
 use strongroom_types::GroupId;
 
-const ENTRY_VERSION: u8 = 5;
+const ENTRY_VERSION: u8 = 6;
 /// Its checksum did not cover the version.
 const ENTRY_VERSION_FIRST: u8 = 1;
 const ENTRY_HEADER_LEN_BYTES: usize = 1 + 4;

@@ -226,6 +226,10 @@ impl Watch for WorldWatch {
         runs && !self.world.is_cut(self.me, node) && !self.world.is_cut(node, self.me)
     }
 
+    fn was_heard_within(&self, node: NodeId, _: Duration) -> bool {
+        self.is_up(node)
+    }
+
     fn is_given_up(&self, node: NodeId) -> bool {
         !self.is_up(node) && self.world.given_up.lock().unwrap().contains(&node)
     }

@@ -170,6 +170,11 @@ pub const ALL: &[Scenario] = &[
         story: Story::Beyond(|clients| Box::pin(joins::a_node_is_dismissed(clients))),
     },
     Scenario {
+        name: "what-only-a-dead-node-has",
+        what: "three nodes of six lose their drives, and one that has what they cannot be made again without is dead: it is not dismissed, comes back, and all is whole",
+        story: Story::Beyond(|clients| Box::pin(joins::what_only_a_dead_node_has(clients))),
+    },
+    Scenario {
         name: "rot-of-all-copies",
         what: "every copy of an acknowledged row rots before its slab is sealed: an alarm, errors, and the rows behind it are readable",
         story: Story::Beyond(|clients| Box::pin(beyond::rot_of_all_copies(clients))),

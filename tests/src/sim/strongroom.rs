@@ -387,7 +387,10 @@ impl Door for Entrance {
     fn dismiss(&self, node: NodeId) -> BoxFuture<'static, Result<(), String>> {
         let (asked, shared) = (Arc::clone(&self.node), Arc::clone(&self.shared));
         Box::pin(async move {
-            asked.dismiss(node, false).await.map_err(|error| error.to_string())?;
+            asked
+                .dismiss(node, strongroom::dismissal::LastCopies::Keep)
+                .await
+                .map_err(|error| error.to_string())?;
             // Nobody asks it what it has any more.
             shared.zones.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
             Ok(())

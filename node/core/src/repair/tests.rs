@@ -1,4 +1,4 @@
-use super::{NotNow, Rest, lost, margin_without, needs, on_node, plan};
+use super::{NotNow, Rest, Standing, lost, margin_without, needs, on_node, plan};
 use crate::converter;
 use crate::converter::tests::{cluster, sealed_slab};
 use crate::durable::Margin;
@@ -57,25 +57,65 @@ fn what_is_missing_and_what_is_gone_is_lost() {
 }
 
 #[test]
-fn a_node_is_needed_where_nothing_else_has_what_it_has() {
+fn a_dead_node_is_needed_where_what_is_here_without_it_is_too_little() {
     let view = cluster(&[4, 4, 4]);
     let hot = sealed_slab(&view, 0);
-    let copies = hot.holders.len();
-    assert!(copies >= 2);
-    let own = hot.holders[0].node;
+    let (own, all) = (hot.holders[0].node, FragmentSet::first(hot.profile.fragment_count()));
     assert_eq!(on_node(&hot, own), set(&[0]));
-    assert!(!needs(&hot, &view, FragmentSet::EMPTY, own), "there are other copies");
-    let others = FragmentSet::first(u8::try_from(copies).unwrap()).without(set(&[0]));
-    assert!(needs(&hot, &view, others, own), "the last copy");
-    assert!(!needs(&hot, &view, others.union(set(&[0])), own), "that is lost with it or without");
+    let standing = |here: &[u8], for_good: &[u8]| Standing { here: set(here), for_good: set(for_good) };
+    assert!(!needs(&hot, &view, standing(&[1], &[]), own), "there is another copy");
+    // It is itself never here, however long it is dead.
+    for here in [&[][..], &[0]] {
+        assert!(needs(&hot, &view, standing(here, &[]), own), "others are only away");
+        assert!(needs(&hot, &view, standing(here, &[1, 2]), own), "the last copy");
+    }
     let stranger = view.nodes.iter().map(|node| node.node).find(|node| on_node(&hot, *node).is_empty());
-    assert!(!needs(&hot, &view, others, stranger.unwrap()));
+    assert!(!needs(&hot, &view, standing(&[], &[]), stranger.unwrap()));
+    let mut missing = hot.clone();
+    let SlabState::Sealed(sealed) = &mut missing.state else { panic!("sealed") };
+    sealed.missing = all.mask() & !0b1;
+    assert!(needs(&missing, &view, standing(&[0, 1, 2], &[]), own), "what others have does not count");
+    let SlabState::Sealed(sealed) = &mut missing.state else { panic!("sealed") };
+    sealed.missing = 0b1;
+    assert!(!needs(&missing, &view, standing(&[1], &[]), own), "what it has itself does not count");
 
     let cold = cold_slab(&view);
-    let (own, parity) = (cold.holders[0].node, cold.profile.parity_count());
-    let lost: FragmentSet = (1..=parity).map(FragmentIndex::new).collect();
-    assert!(needs(&cold, &view, lost, own), "of k that are left it has one");
-    assert!(!needs(&cold, &view, lost.without(set(&[1])), own));
+    let (own, k) = (cold.holders[0].node, cold.profile.data_count());
+    let here =
+        |first: u8, count: u8| -> FragmentSet { (first..first + count).map(FragmentIndex::new).collect() };
+    let standing = |here| Standing { here, for_good: FragmentSet::EMPTY };
+    assert!(!needs(&cold, &view, standing(here(1, k)), own));
+    assert!(needs(&cold, &view, standing(here(0, k)), own), "it is one of the k");
+    let all = FragmentSet::first(cold.profile.fragment_count());
+    let beyond = Standing { here: here(1, k - 2), for_good: all.without(here(0, k - 1)) };
+    assert!(!needs(&cold, &view, beyond, own), "not even with it");
+    let just = Standing { here: here(1, k - 1), for_good: all.without(here(0, k)) };
+    assert!(needs(&cold, &view, just, own));
+
+    let mut unknown = view.clone();
+    unknown.nodes.retain(|node| node.node != cold.holders[1].node);
+    assert!(needs(&cold, &unknown, standing(all), own), "of a holder nothing is known");
+}
+
+#[test]
+fn a_dead_node_is_needed_where_a_slab_that_is_not_sealed_could_not_be_without_it() {
+    let view = cluster(&[4, 4, 4]);
+    let hot = sealed_slab(&view, 0);
+    let own = hot.holders[0].node;
+    for state in [SlabState::Open, SlabState::Sealing] {
+        let slab = SlabRecord { state, ..hot.clone() };
+        let needed = |here: &[u8]| {
+            needs(&slab, &view, Standing { here: set(here), for_good: FragmentSet::EMPTY }, own)
+        };
+        assert!(!needed(&[1, 2]), "the others tell");
+        assert!(
+            needed(&[1]) && needed(&[2]) && needed(&[]),
+            "a row may be on it and on one that is not here"
+        );
+    }
+    let dead = SlabRecord { state: SlabState::Dead, ..hot.clone() };
+    let nothing = Standing { here: FragmentSet::EMPTY, for_good: FragmentSet::EMPTY };
+    assert!(!needs(&dead, &view, nothing, own));
 }
 
 #[test]

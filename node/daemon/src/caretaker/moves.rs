@@ -223,7 +223,7 @@ impl Caretaker {
         let lost = lost(&record, &self.parts.monitor.presences());
         let give_up = self.moves.carry_out(&self.parts, &record, lost).await;
         // A repair that has begun meanwhile makes its fragments under the same generation.
-        if give_up && !lock(&self.repairs).has(slab) {
+        if give_up && !lock(&self.repairs).is_under_way(slab) {
             encoders::give_up(&self.parts, &record).await;
         }
     }

@@ -136,9 +136,9 @@ impl<R: Ord + Copy> Queue<R> {
         self.failed.values_mut().for_each(|attempts| attempts.pause = None);
     }
 
-    /// Whether it waits or is under way.
-    pub(super) fn has(&self, slab: SlabId) -> bool {
-        self.under_way.contains(&slab) || self.waiting.values().any(|slabs| slabs.contains(&slab))
+    /// Whether it is under way.
+    pub(super) fn is_under_way(&self, slab: SlabId) -> bool {
+        self.under_way.contains(&slab)
     }
 
     /// How many wait or are under way.

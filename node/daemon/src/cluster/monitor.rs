@@ -44,6 +44,7 @@ pub struct Presences {
 }
 
 struct NodePresence {
+    up: bool,
     drives: BTreeSet<DriveId>,
     gone: BTreeSet<DriveId>,
     /// What becomes of those that are not seen.
@@ -61,6 +62,14 @@ impl Presences {
             true => Presence::Here,
             false => node.others,
         }
+    }
+}
+
+impl Presences {
+    /// Whether this drive never comes back with what it had: its node was dismissed, or is there and says that it has all its drives and not this one.
+    pub fn is_gone_for_good(&self, holder: Holder) -> bool {
+        let answers = self.by_node.get(&holder.node).is_none_or(|node| node.up);
+        answers && self.of(holder) == Presence::Gone
     }
 }
 
@@ -288,6 +297,13 @@ impl Watch for Monitor {
         self.lock().iter().any(|seen| seen.member.node == node && seen.is_up(now))
     }
 
+    fn was_heard_within(&self, node: NodeId, patience: Duration) -> bool {
+        let now = self.env.clock.now();
+        let all = self.lock();
+        let seen = all.iter().find(|seen| seen.member.node == node);
+        seen.is_some_and(|seen| seen.heard.is_some() && (seen.is_up(now) || seen.silence() < patience))
+    }
+
     fn is_given_up(&self, node: NodeId) -> bool {
         let now = self.env.clock.now();
         let is_it = |seen: &&Seen| seen.member.node == node;
@@ -355,7 +371,7 @@ impl Seen {
         let drives = self.drives.iter().filter(|_| up).map(|drive| drive.drive).collect();
         let gone = self.drives_gone.iter().copied().collect();
         let others = if away.is_some_and(|away| away < patience) { Presence::Away } else { Presence::Gone };
-        NodePresence { drives, gone, others }
+        NodePresence { up, drives, gone, others }
     }
 
     fn view(&self, now: Instant, given_up_after: Duration) -> NodeView {
@@ -437,6 +453,14 @@ mod tests {
             Presences { by_node: BTreeMap::new(), dismissed: [(NodeId::new(9), ZoneId::new(1))].into() };
         let holder = |node| Holder { node: NodeId::new(node), drive: DriveId::new(1) };
         assert_eq!(nobody.of(holder(9)), Presence::Gone, "dismissed");
+        let for_good = |seen: Seen, number| {
+            let (node, drive) = (seen.member.node, DriveId::new(number));
+            let by_node = [(node, seen.presence(at(100), PATIENCE))].into();
+            Presences { by_node, dismissed: BTreeMap::new() }.is_gone_for_good(Holder { node, drive })
+        };
+        assert_eq!((for_good(full(), 1), for_good(full(), 3)), (false, true));
+        assert!(!for_good(silent(50, Some(at(60))), 1), "given up is not for good");
+        assert!(nobody.is_gone_for_good(holder(9)) && !nobody.is_gone_for_good(holder(8)));
         assert_eq!(nobody.of(holder(8)), Presence::Away, "it joined, and was not heard of here yet");
     }
 

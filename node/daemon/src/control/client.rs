@@ -23,6 +23,8 @@ use tokio::net::UnixStream;
 const ANSWER_LEN_BYTES_MAX: usize = 4 << 20;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// All slab tables are read for it.
+const DISMISS_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why a node gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -186,7 +188,7 @@ impl ControlClient {
     /// See [`ControlError`].
     pub async fn dismiss(&self, node: Subject, lose_data: bool) -> Result<DismissedView, ControlError> {
         let path = format!("/v1/nodes/{node}?lose_data={lose_data}");
-        let (_, body) = self.ask(Method::DELETE, &path, None).await?;
+        let (_, body) = self.ask_within(DISMISS_PATIENCE, Method::DELETE, &path, None).await?;
         self.parse(&body)
     }
 
@@ -237,15 +239,25 @@ impl ControlClient {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<(StatusCode, Bytes), ControlError> {
+        self.ask_within(PATIENCE, method, path, body).await
+    }
+
+    async fn ask_within(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<(StatusCode, Bytes), ControlError> {
         let exchange = async |response: Response<Incoming>| {
             let response = self.refused_or(response).await?;
             let status = response.status();
             Ok((status, self.whole(response).await?))
         };
         let exchange = self.exchange(request(method, path, body), exchange);
-        match tokio::time::timeout(PATIENCE, exchange).await {
+        match tokio::time::timeout(patience, exchange).await {
             Ok(result) => result,
-            Err(_) => Err(self.broken(format!("none within {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(self.broken(format!("none within {} s", patience.as_secs()))),
         }
     }
 

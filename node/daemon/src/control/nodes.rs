@@ -3,7 +3,7 @@
 use super::drains::Subject;
 use super::input::{NamePath, Query};
 use super::problem::{Problem, Sort};
-use crate::dismissal::DismissError;
+use crate::dismissal::{DismissError, LastCopies};
 use crate::node::Node;
 use axum::Json;
 use axum::extract::State;
@@ -23,7 +23,7 @@ pub struct DismissedView {
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Leave {
+pub(super) struct DismissQuery {
     /// Lose what only a node has that is dead.
     lose_data: bool,
 }
@@ -32,7 +32,7 @@ pub(super) struct Leave {
 /// all for ten seconds) is made again elsewhere, and where that cannot be it is refused, unless `lose_data` says otherwise. Asking again changes nothing.
 #[utoipa::path(
     delete, path = "/v1/nodes/{node}", tag = "nodes",
-    params(("node" = String, Path, description = "Such as `node-3`"), Leave),
+    params(("node" = String, Path, description = "Such as `node-3`"), DismissQuery),
     responses(
         (status = 200, description = "It is dismissed", body = DismissedView),
         (status = 400, description = "No node", body = Problem, content_type = "application/problem+json"),
@@ -44,10 +44,11 @@ pub(super) struct Leave {
 pub(super) async fn dismiss(
     State(node): State<Arc<Node>>,
     NamePath(name): NamePath,
-    Query(Leave { lose_data }): Query<Leave>,
+    Query(query): Query<DismissQuery>,
 ) -> Result<Json<DismissedView>, Problem> {
     let dismissed = node_of(&name)?;
-    node.dismiss(dismissed, lose_data).await?;
+    let last_copies = if query.lose_data { LastCopies::Lose } else { LastCopies::Keep };
+    node.dismiss(dismissed, last_copies).await?;
     Ok(Json(DismissedView { dismissed: Subject(DrainSubject::Node(dismissed)).to_string() }))
 }
 

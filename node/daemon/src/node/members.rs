@@ -1,22 +1,22 @@
 //! Who takes part in the cluster, as far as an operator has a say in it.
 
 use super::Node;
-use crate::dismissal::{DismissError, Dismissal};
+use crate::dismissal::{DismissError, Dismissal, LastCopies};
 use strongroom_types::NodeId;
 
 impl Node {
-    /// Has another node take part never again, whose id is never used again. What only it has is lost only where `may_lose`.
+    /// Has another node take part never again, whose id is never used again.
     ///
     /// # Errors
     /// See [`DismissError`].
-    pub async fn dismiss(&self, node: NodeId, may_lose: bool) -> Result<(), DismissError> {
+    pub async fn dismiss(&self, node: NodeId, last_copies: LastCopies) -> Result<(), DismissError> {
         let dismissal = Dismissal {
             env: &self.base.env,
             meta: &self.base.meta,
             slabs: &self.base.slabs,
             monitor: &self.base.monitor,
             own: self.base.node,
-            may_lose,
+            last_copies,
         };
         dismissal.dismiss(node).await
     }

@@ -100,6 +100,7 @@ async fn a_node_is_drained_and_dismissed_by_command_and_ends_and_nobody_misses_i
         assert!(ran.code != Some(0) && ran.err.contains(words), "{words:?}: {ran:?}");
     };
     refused(2, &["dismiss", "node-1"], "drain it first, or stop it for good");
+    refused(2, &["dismiss", "node-1", "--lose-data"], "drain it first, or stop it for good");
     refused(1, &["dismiss", "node-1"], "cannot dismiss itself");
     send(&world, 2, "DELETE", "/v1/nodes/node-1", "").problem(409, "node-in-use");
     send(&world, 2, "DELETE", "/v1/nodes/node-99", "").problem(404, "unknown-node");

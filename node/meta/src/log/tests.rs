@@ -150,10 +150,10 @@ async fn entries_of_a_later_term_replace_truncated_ones() {
 fn entries_have_the_bytes_that_are_on_disks() {
     let entry = entries(3, 7..8).remove(0);
     let bytes = super::encode_entry(&entry);
-    assert_eq!(bytes[0], 5, "version");
+    assert_eq!(bytes[0], 6, "version");
     // Log id: term 3, node 1, index 7. Payload: a normal command, the third kind, without entries.
     assert_eq!(bytes[5..], [3, 1, 7, 1, 2, 0]);
-    let crc = crc32c::crc32c(&[0, 0, 0, 0, 0, 0, 0, 7, 5, 3, 1, 7, 1, 2, 0]);
+    let crc = crc32c::crc32c(&[0, 0, 0, 0, 0, 0, 0, 7, 6, 3, 1, 7, 1, 2, 0]);
     assert_eq!(bytes[1..5], crc.to_be_bytes());
     assert_eq!(super::decode_entry(7, &bytes).unwrap(), entry);
     assert!(super::decode_entry(8, &bytes).is_err(), "an entry at another's place");

@@ -16,7 +16,7 @@ use super::view::{Changes, View};
 use crate::codec::{RecordError, decode};
 use crate::control::{
     BucketRecord, BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply, NodeRecord,
-    NodeStanding, SeenDrive,
+    NodeStanding, Pulse, SeenDrive,
 };
 use crate::limits::{DRAINS_MAX, DRIVES_SEEN_MAX, ENROLMENT_NONCES_MAX, NODES_SEEN_MAX, SCAN_KEYS};
 use crate::raft_id::RaftId;
@@ -129,14 +129,14 @@ fn admit_node(changes: &mut Changes<'_>, member: Member) -> Result<ControlReply,
 }
 
 /// What it was given as a voter goes, and its drain: its record is what keeps its id from being used again.
-fn dismiss_node(changes: &mut Changes<'_>, node: NodeId, alive: bool) -> Result<ControlReply, MachineError> {
+fn dismiss_node(changes: &mut Changes<'_>, node: NodeId, pulse: Pulse) -> Result<ControlReply, MachineError> {
     let Some(record) = changes.record::<NodeRecord>("node", &node_key(node))? else {
         return Ok(ControlReply::NoSuchNode);
     };
     if record.standing == NodeStanding::Member {
         let drain: Option<(DrainSubject, WallTime)> =
             changes.record("drain", &drain_key(DrainSubject::Node(node)))?;
-        if alive && drain.is_none() {
+        if pulse == Pulse::Alive && drain.is_none() {
             return Ok(ControlReply::NotDrained);
         }
         changes.put(node_key(node), &NodeRecord { standing: NodeStanding::Dismissed, ..record });
@@ -338,7 +338,7 @@ pub(crate) fn apply(
             Ok(ControlReply::Done)
         }
         ControlCommand::AdmitNode { member } => admit_node(changes, member),
-        ControlCommand::DismissNode { node, alive } => dismiss_node(changes, node, alive),
+        ControlCommand::DismissNode { node, pulse } => dismiss_node(changes, node, pulse),
         ControlCommand::RemoveBucket { bucket, round } => {
             let Some(record) = by_id(changes, bucket)? else { return Ok(ControlReply::NoSuchBucket) };
             match record.state {

@@ -20,7 +20,7 @@ use crate::codec::{self, NODES_KNOWN};
 use crate::control::{ControlAnswer, ControlCommand, ControlQuery, ControlReply, NodeRecord, NodeStanding};
 use crate::kv::{Batch, FirstWords, OrderedKv};
 use crate::limits::{
-    JOIN_PATIENCE, JOIN_PAUSE_MAX, MEMBERS_LOOK_EVERY, MEMBERS_LOOK_PAUSE, NAMESAKE_PATIENCE,
+    DEAD_AFTER, JOIN_PATIENCE, JOIN_PAUSE_MAX, MEMBERS_LOOK_EVERY, MEMBERS_LOOK_PAUSE, NAMESAKE_PATIENCE,
 };
 use crate::machine::MachineError;
 use futures::future::{join_all, select};
@@ -399,13 +399,13 @@ impl Meta {
         }
     }
 
-    /// Whether any other node that answers hears this one.
+    /// Whether any other node that answers has heard this one within [`DEAD_AFTER`].
     pub async fn is_heard_by_others(&self, node: NodeId) -> bool {
         self.ask_all(&JoinAsk::Hears { node }).await.contains(&Some(JoinAnswer::Heard))
     }
 
     pub(super) fn serve_hears(&self, node: NodeId) -> JoinAnswer {
-        match node == self.config.node || self.watch.is_up(node) {
+        match node == self.config.node || self.watch.was_heard_within(node, DEAD_AFTER) {
             true => JoinAnswer::Heard,
             false => JoinAnswer::Noted,
         }

@@ -1,7 +1,7 @@
 //! Stories of nodes that join, of one that never returns, and of those that are dismissed.
 
 use super::drains::{LARGE_LEN_BYTES, emptied, fill, filled_alike, layouts};
-use super::stage::{Stored, alarm_within, at_rest, before, look, nodes_of, serves, zones};
+use super::stage::{Stored, alarm_within, at_rest, before, look, nodes_of, serves, store, zones};
 use crate::sim::faults::Event;
 use crate::sim::net::Weather;
 use crate::sim::workload::Clients;
@@ -199,6 +199,56 @@ pub(super) async fn a_node_is_dismissed(clients: &Clients) -> Vec<String> {
     violations
 }
 
+/// Of a cold slab as many fragments are left on drives that are there as it takes to read it, less what is on a node that is down: others lost theirs, which is
+/// beyond the promise. That node is not dismissed, neither when it is silent for a moment nor when nobody waits for it any more. It comes back, and all is whole.
+pub(super) async fn what_only_a_dead_node_has(clients: &Clients) -> Vec<String> {
+    let (cluster, world) = (&clients.cluster, clients.cluster.world());
+    serves(clients).await;
+    let (mut draws, mut violations) = (world.draws("only a dead node"), Vec::new());
+    let stored = match store(clients, &clients.history.keys()[2..8]).await {
+        Ok(stored) => stored,
+        Err(what) => return vec![what],
+    };
+    tokio::time::sleep(COLD).await;
+    violations.extend(at_rest(clients, AT_REST).await.err());
+    let mut others: Vec<NodeId> = world.nodes().into_iter().map(|(node, _)| node).collect();
+    let dead = others.remove(draws.index(others.len()));
+    // Of six nodes that have a sixth of each slab each, which takes a half of it.
+    while others.len() > 2 {
+        let blank = others.remove(draws.index(others.len()));
+        cluster.kill(blank, End::PowerCut);
+        for drive in 0..world.drives(blank).len() {
+            cluster.happen(Event::Erase(blank, drive));
+        }
+        if others.len() == 2 {
+            cluster.kill(dead, End::PowerCut);
+        }
+        cluster.boot(blank);
+    }
+    // Asks the first that runs.
+    let dismiss = async |node| match cluster.ask_any(LET_IN, move |door| door.dismiss(node)).await {
+        Some(answer) => answer,
+        None => Err("no answer".to_owned()),
+    };
+    for silent in [SEEN_DOWN + SEEN_DEAD, GIVEN_UP] {
+        tokio::time::sleep(silent).await;
+        match dismiss(dead).await {
+            Err(why) if why.contains("cannot be had without") => {}
+            other => violations
+                .push(format!("I5: {dead}, which has what nobody else has, is dismissed: {other:?}")),
+        }
+    }
+    cluster.boot(dead);
+    violations.extend(at_rest(clients, AT_REST).await.err());
+    let nodes: Vec<NodeId> = world.nodes().into_iter().map(|(node, _)| node).collect();
+    let seen = look(clients, &nodes, &stored).await;
+    violations.extend(seen.violations);
+    if !seen.errors.is_empty() {
+        violations.push(format!("I5: {:?} cannot be read, and all that has it is back", seen.errors));
+    }
+    violations
+}
+
 /// How long it may take until an empty node is dismissed: until its seats have gone to others.
 const DISMISSED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -271,6 +321,10 @@ pub(super) async fn joined_drained_dismissed(clients: &Clients) -> Vec<String> {
 const SEEN_DOWN: Duration = Duration::from_secs(5);
 /// After that a silent node is taken for dead by who is asked to dismiss it.
 const SEEN_DEAD: Duration = Duration::from_secs(10);
+/// Longer than anybody waits for a silent node (`repair_after`).
+const GIVEN_UP: Duration = Duration::from_secs(30);
+/// Longer than it takes until a sealed slab is cold and its copies are given back.
+const COLD: Duration = Duration::from_secs(25);
 
 /// Stores some objects through a node that runs, under keys that no other zone's turn uses.
 async fn store_through(clients: &Clients, node: NodeId, turn: ZoneId) -> Result<Stored, String> {

@@ -1,7 +1,9 @@
 //! Buckets from making to removal.
 
 use super::{apply, query};
-use crate::control::{BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply, NodeStanding};
+use crate::control::{
+    BucketState, ControlAnswer, ControlCommand, ControlQuery, ControlReply, NodeStanding, Pulse,
+};
 use crate::kv::{MemoryKv, MemoryMedia, OrderedKv};
 use crate::limits::{DRAINS_MAX, NODES_SEEN_MAX};
 use crate::machine::view::Changes;
@@ -222,7 +224,8 @@ fn a_node_is_admitted_moves_and_is_never_taken_again_once_dismissed() {
         address: SocketAddr::from(([127, 0, 0, 1], port)),
     };
     let admit = |member| control.apply(ControlCommand::AdmitNode { member });
-    let dismiss = |node| control.apply(ControlCommand::DismissNode { node: NodeId::new(node), alive: false });
+    let dismiss =
+        |node| control.apply(ControlCommand::DismissNode { node: NodeId::new(node), pulse: Pulse::Dead });
     let enrol = |after| control.apply(ControlCommand::Enrol { node: NodeId::new(7), nonce: 5, after });
     let nodes = || match query(&Changes::new(&control.kv, b"p".to_vec()), &ControlQuery::Nodes).unwrap() {
         ControlAnswer::Nodes(nodes) => nodes,
@@ -253,7 +256,7 @@ fn as_many_nodes_are_admitted_as_a_cluster_may_have_and_dismissed_ones_make_room
         control.apply(ControlCommand::AdmitNode { member })
     };
     let dismiss = |node: usize| {
-        control.apply(ControlCommand::DismissNode { node: NodeId::new(node as u64), alive: false })
+        control.apply(ControlCommand::DismissNode { node: NodeId::new(node as u64), pulse: Pulse::Dead })
     };
     for node in 1..=NODES_MAX {
         assert_eq!(admit(node), ControlReply::Done, "{node}");
@@ -282,7 +285,7 @@ fn a_node_that_was_drained_and_dismissed_has_no_drain_and_gets_none() {
     let member = Member { node, zone: ZoneId::new(1), address };
     assert_eq!(control.apply(ControlCommand::AdmitNode { member }), ControlReply::Done);
     let (own, other) = (DrainSubject::Node(node), DrainSubject::Node(NodeId::new(8)));
-    let dismiss = || control.apply(ControlCommand::DismissNode { node, alive: true });
+    let dismiss = || control.apply(ControlCommand::DismissNode { node, pulse: Pulse::Alive });
     assert_eq!(begin(other), ControlReply::Done);
     assert_eq!(dismiss(), ControlReply::NotDrained);
     assert_eq!(begin(own), ControlReply::Done);

@@ -2,7 +2,7 @@
 
 use super::lives::{id_of, whole, write};
 use super::{GROUP, cluster, version_at};
-use crate::control::{ControlCommand, ControlReply};
+use crate::control::{ControlCommand, ControlReply, Pulse};
 use crate::raft_id::RaftId;
 use crate::testing::{Cluster, member, node};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,9 +118,12 @@ async fn seats_of_who_is_to_be_emptied_go_to_who_joined_and_it_is_dismissed_with
         // It lives, is ready and serves like any other, until it is dismissed: nobody waits for anything then.
         whole(&cluster).await;
         write(&cluster, node(leaves), "meanwhile", 2).await;
-        let dismissed =
-            control(&cluster, stay[0], ControlCommand::DismissNode { node: node(leaves), alive: false })
-                .await;
+        let dismissed = control(
+            &cluster,
+            stay[0],
+            ControlCommand::DismissNode { node: node(leaves), pulse: Pulse::Dead },
+        )
+        .await;
         assert_eq!(dismissed, ControlReply::Done);
         cluster.kill(node(leaves));
         write(&cluster, node(3 + leaves), "after", 3).await;
@@ -197,7 +200,7 @@ async fn a_zone_that_is_lost_costs_no_seat_and_gets_it_back() {
 async fn who_is_dismissed_is_refused_for_good_and_its_seats_go_to_others() {
     let mut cluster = joined(640, &[4, 5]).await;
     write(&cluster, node(1), "k", 1).await;
-    let dismiss = |number| ControlCommand::DismissNode { node: node(number), alive: false };
+    let dismiss = |number| ControlCommand::DismissNode { node: node(number), pulse: Pulse::Dead };
     assert_eq!(control(&cluster, 3, dismiss(9)).await, ControlReply::NoSuchNode);
     assert_eq!(control(&cluster, 3, dismiss(2)).await, ControlReply::Done);
     assert_eq!(control(&cluster, 3, dismiss(2)).await, ControlReply::Done);
