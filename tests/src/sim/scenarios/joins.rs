@@ -11,8 +11,8 @@ use strongroom_types::{DrainSubject, NodeId, ZoneId};
 
 /// How long it may take until a node that joins takes objects, once nothing hinders it.
 const LET_IN: Duration = Duration::from_secs(60);
-/// How long it may take until slabs are placed on it: those that were open before it came are sealed within seconds.
-const PLACED_ON: Duration = Duration::from_secs(60);
+/// How long it may take until slabs are placed on it: the one writer opens one every four seconds, and a third of them at least go to it, by chance.
+const PLACED_ON: Duration = Duration::from_secs(180);
 /// Longer than a node is waited for, and than its seats take to go to others.
 const SEATS_MOVED: Duration = Duration::from_secs(45);
 /// Longer than an election, and than a voter waits before it tries again.
@@ -189,6 +189,7 @@ pub(super) async fn a_node_is_dismissed(clients: &Clients) -> Vec<String> {
     if !alarm_within(clients, &before, LET_IN, |alarm| alarm.contains(DISMISSED)).await {
         violations.push("I7: a node that was dismissed is not told".to_owned());
     }
+    violations.extend(takes_objects(clients, another).await.err());
     let left: Vec<NodeId> =
         world.nodes().into_iter().map(|(node, _)| node).filter(|node| *node != gone).collect();
     let seen = look(clients, &left, &stored).await;
