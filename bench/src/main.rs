@@ -28,7 +28,7 @@ struct Arguments {
 enum Command {
     /// PUT, GET and DELETE a mail store's objects on any S3 server.
     S3(Box<s3::Arguments>),
-    /// Encode, verify and reconstruct, beside reed-solomon-erasure.
+    /// Encode, verify, reconstruct and sum up, beside ISA-L and two crates.
     Codec(codec::Arguments),
     /// Scrub and repair, beside what the machine allows.
     Heal(heal::Arguments),

@@ -1,17 +1,22 @@
 //! The codec: one code RS(k, m) with its matrix, and the verbs on slices.
 //!
-//! It is immutable and cheap to share (`Arc<Codec>`); no operation keeps state or takes a lock.
-//! There is no cache of plans inside: callers know best which patterns come again.
+//! It is cheap to share (`Arc<Codec>`) and takes no lock. All that changes in it are the plans it keeps for patterns that come again.
 
 use crate::CodecError;
+use crate::crc32c;
 use crate::engine::{Engine, PreparedMatrix};
 use crate::generator::{MatrixId, generator};
 use crate::kernel::Write;
 use crate::limits::SHARD_COUNT_MAX;
 use crate::matrix::Matrix;
-use crate::plan::Plan;
+use crate::plan::{Plan, Plans};
 use crate::shards::{IN_ORDER, ShardList, common_len, expect_len};
+use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes of each shard that are encoded before they are summed up: of all of them no more than the first-level cache of the machines this is for holds.
+const TILE_LEN_BYTES: usize = 2 << 10;
 
 /// RS(k, m) over one generator matrix. Shards `0..k` are data, `k..k + m` parity.
 #[derive(Debug)]
@@ -22,6 +27,7 @@ pub struct Codec {
     generator: Matrix,
     /// The parity rows of the generator.
     parity: PreparedMatrix,
+    plans: Plans,
 }
 
 impl Codec {
@@ -50,7 +56,7 @@ impl Codec {
         let generator = generator(data_count, parity_count, matrix);
         let parity_rows = generator.select_rows(data_count..data_count + parity_count);
         let parity = PreparedMatrix::new(engine, &parity_rows);
-        Ok(Self { data_count, parity_count, matrix, generator, parity })
+        Ok(Self { data_count, parity_count, matrix, generator, parity, plans: Plans::new() })
     }
 
     /// `k`.
@@ -88,16 +94,76 @@ impl Codec {
     /// # Errors
     /// A shape that does not fit; then no output has been touched.
     pub fn encode(&self, data: &[&[u8]], parity: &mut [&mut [u8]]) -> Result<(), CodecError> {
+        self.encode_with(data, parity, Write::Replace)
+    }
+
+    /// The same, with a word on what becomes of the bytes that are in the parity slices.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`].
+    pub fn encode_with(
+        &self,
+        data: &[&[u8]],
+        parity: &mut [&mut [u8]],
+        write: Write,
+    ) -> Result<(), CodecError> {
         let len_bytes = self.expect_data(data)?;
-        if parity.len() != self.parity_count {
-            return Err(CodecError::ParityCountWrong { expected: self.parity_count, found: parity.len() });
-        }
-        for (index, bytes) in (self.data_count..).zip(parity.iter()) {
-            expect_len(index, len_bytes, bytes.len())?;
-        }
-        let selected = (&IN_ORDER[..self.parity_count], &IN_ORDER[..self.data_count]);
-        self.parity.multiply(selected, data, len_bytes, parity, Write::Replace);
+        self.expect_parity(len_bytes, parity)?;
+        self.encode_all(data, len_bytes, parity, write);
         Ok(())
+    }
+
+    /// [`Codec::encode`], and the CRC32C of each block of each shard while its bytes are in the first-level cache.
+    ///
+    /// A block has `block_len_bytes`, the last one of a shard what is left. `sums[i]` becomes those of shard `i`, data and parity.
+    ///
+    /// # Errors
+    /// A shape that does not fit; then nothing has been touched.
+    pub fn encode_summed(
+        &self,
+        data: &[&[u8]],
+        parity: &mut [&mut [u8]],
+        block_len_bytes: NonZeroUsize,
+        sums: &mut [&mut [u32]],
+    ) -> Result<(), CodecError> {
+        let len_bytes = self.expect_data(data)?;
+        self.expect_parity(len_bytes, parity)?;
+        let block_count = len_bytes.div_ceil(block_len_bytes.get());
+        if sums.len() != self.shard_count() {
+            return Err(CodecError::ShardCountWrong { expected: self.shard_count(), found: sums.len() });
+        }
+        if let Some(index) = sums.iter().position(|sums| sums.len() != block_count) {
+            let found = sums[index].len();
+            return Err(CodecError::BlockCountWrong { index, expected: block_count, found });
+        }
+        for block in 0..block_count {
+            let start = block * block_len_bytes.get();
+            let end = len_bytes.min(start + block_len_bytes.get());
+            sums.iter_mut().for_each(|sums| sums[block] = 0);
+            for start in (start..end).step_by(TILE_LEN_BYTES) {
+                let tile = start..end.min(start + TILE_LEN_BYTES);
+                let mut inputs: [&[u8]; SHARD_COUNT_MAX] = [&[]; SHARD_COUNT_MAX];
+                let mut outputs: [&mut [u8]; SHARD_COUNT_MAX] = Default::default();
+                for (input, bytes) in inputs.iter_mut().zip(data) {
+                    *input = &bytes[tile.clone()];
+                }
+                for (output, bytes) in outputs.iter_mut().zip(parity.iter_mut()) {
+                    *output = &mut bytes[tile.clone()];
+                }
+                let (inputs, outputs) = (&inputs[..data.len()], &mut outputs[..self.parity_count]);
+                self.encode_all(inputs, tile.len(), outputs, Write::Replace);
+                let shards = inputs.iter().copied().chain(outputs.iter().map(|output| &**output));
+                for (sums, bytes) in sums.iter_mut().zip(shards) {
+                    sums[block] = crc32c::append(sums[block], bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_all(&self, data: &[&[u8]], len_bytes: usize, parity: &mut [&mut [u8]], write: Write) {
+        let selected = (&IN_ORDER[..self.parity_count], &IN_ORDER[..self.data_count]);
+        self.parity.multiply(selected, data, len_bytes, parity, write);
     }
 
     /// Computes only the parity shards asked for, each given with its index in `k..k + m`.
@@ -106,19 +172,31 @@ impl Codec {
     /// A shape that does not fit, an index of data; then no output has been touched.
     pub fn encode_some(&self, data: &[&[u8]], wanted: &mut [(usize, &mut [u8])]) -> Result<(), CodecError> {
         let len_bytes = self.expect_data(data)?;
+        self.multiply_parity(&IN_ORDER[..self.data_count], data, len_bytes, wanted, Write::Replace)
+    }
+
+    /// What these columns contribute to the parity shards given with their indices.
+    fn multiply_parity(
+        &self,
+        columns: &[u8],
+        inputs: &[&[u8]],
+        len_bytes: usize,
+        parity: &mut [(usize, &mut [u8])],
+        write: Write,
+    ) -> Result<(), CodecError> {
         // Distinct, known indices: so the list is not longer than the arrays below.
-        ShardList::collect(wanted.iter().map(|output| output.0), self.shard_count())?;
+        ShardList::collect(parity.iter().map(|output| output.0), self.shard_count())?;
         let mut rows = [0; SHARD_COUNT_MAX];
         let mut slices: [&mut [u8]; SHARD_COUNT_MAX] = Default::default();
-        let output_count = wanted.len();
-        for (place, (index, bytes)) in wanted.iter_mut().enumerate() {
+        let output_count = parity.len();
+        for (place, (index, bytes)) in parity.iter_mut().enumerate() {
             let row = index.checked_sub(self.data_count).ok_or(CodecError::NotParity { index: *index })?;
             expect_len(*index, len_bytes, bytes.len())?;
             rows[place] = IN_ORDER[row];
             slices[place] = bytes;
         }
-        let selected = (&rows[..output_count], &IN_ORDER[..self.data_count]);
-        self.parity.multiply(selected, data, len_bytes, &mut slices[..output_count], Write::Replace);
+        let selected = (&rows[..output_count], columns);
+        self.parity.multiply(selected, inputs, len_bytes, &mut slices[..output_count], write);
         Ok(())
     }
 
@@ -136,17 +214,35 @@ impl Codec {
         Ok(self.parity.verify(selected, data, len_bytes, parity))
     }
 
-    /// Works out how to make `wanted` from `present`. The first `k` of `present` become the sources:
+    /// Brings parity up to date with one data shard that changes. `delta` is what it was XOR what it will be
+    /// ([`add_into`](crate::add_into) makes it), at any range of positions; `parity` are the same positions of any parity shards, each with its index in `k..k + m`.
+    ///
+    /// # Errors
+    /// `index` is no data, one of `parity` is; a shape that does not fit; then nothing has been touched.
+    pub fn update(
+        &self,
+        index: usize,
+        delta: &[u8],
+        parity: &mut [(usize, &mut [u8])],
+    ) -> Result<(), CodecError> {
+        if index >= self.data_count {
+            return Err(CodecError::NotData { index });
+        }
+        let column = [IN_ORDER[index]];
+        self.multiply_parity(&column, &[delta], delta.len(), parity, Write::Add)
+    }
+
+    /// Works out how to make `wanted` from `present`, or remembers. The first `k` of `present` become the sources:
     /// name those first that are cheapest to read. A wanted shard may itself be present.
     ///
     /// # Errors
     /// Fewer than `k` present; an index that is unknown or repeated.
-    pub fn plan(&self, present: &[usize], wanted: &[usize]) -> Result<Plan, CodecError> {
+    pub fn plan(&self, present: &[usize], wanted: &[usize]) -> Result<Arc<Plan>, CodecError> {
         self.plan_for(present.iter().copied(), wanted.iter().copied())
     }
 
     /// Makes the wanted shards, data or parity, from any `k` or more that are present. All slices are of
-    /// one length. Makes a plan and drops it: for a pattern that comes again use [`Codec::plan`].
+    /// one length.
     ///
     /// # Errors
     /// Fewer than `k` present; a shape that does not fit; then no output has been touched.
@@ -181,24 +277,34 @@ impl Codec {
         &self,
         present: impl Iterator<Item = usize>,
         wanted: impl Iterator<Item = usize>,
-    ) -> Result<Plan, CodecError> {
+    ) -> Result<Arc<Plan>, CodecError> {
         let mut sources = ShardList::collect(present, self.shard_count())?;
         let wanted = ShardList::collect(wanted, self.shard_count())?;
         if sources.len() < self.data_count {
             return Err(CodecError::TooFewShards { needed: self.data_count, found: sources.len() });
         }
         sources.truncate(self.data_count);
-        Ok(Plan::new(self.engine(), &self.generator, sources, wanted))
+        let make = |sources, wanted| Plan::new(self.engine(), &self.generator, sources, wanted);
+        Ok(self.plans.get(sources, wanted, make))
     }
 
     fn plan_for_slices(
         &self,
         present: &[(usize, &[u8])],
         wanted: &[(usize, &mut [u8])],
-    ) -> Result<Plan, CodecError> {
+    ) -> Result<Arc<Plan>, CodecError> {
         // Those beyond the first k are not read, but a length that differs is a mistake all the same.
         common_len(present.iter().map(|(index, bytes)| (*index, bytes.len())))?;
         self.plan_for(present.iter().map(|shard| shard.0), wanted.iter().map(|output| output.0))
+    }
+
+    /// `m` parity slices of the length of the data.
+    fn expect_parity(&self, len_bytes: usize, parity: &[&mut [u8]]) -> Result<(), CodecError> {
+        if parity.len() != self.parity_count {
+            return Err(CodecError::ParityCountWrong { expected: self.parity_count, found: parity.len() });
+        }
+        let mut indexed = (self.data_count..).zip(parity);
+        indexed.try_for_each(|(index, bytes)| expect_len(index, len_bytes, bytes.len()))
     }
 
     /// The common length of `k` data slices.

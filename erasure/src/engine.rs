@@ -1,8 +1,13 @@
 //! Which kernel does the work, and matrices prepared for it.
 
+#[cfg(target_arch = "aarch64")]
+use crate::kernel::Neon;
+#[cfg(target_arch = "x86_64")]
+use crate::kernel::{Gfni256, Gfni512, Shuffle256};
 use crate::kernel::{Kernel, Naive, Operands, Scalar, Write};
 use crate::matrix::Matrix;
 use std::fmt;
+use std::sync::OnceLock;
 
 /// A kernel that runs on this machine. Copy it around freely.
 ///
@@ -12,18 +17,46 @@ pub struct Engine {
     kernel: &'static dyn Kernel,
 }
 
+/// Kernels that are not to be used, by their names, with commas between them: for tests, and for a machine whose instructions are in doubt.
+/// The scalar one is always there.
+pub const OFF_VARIABLE: &str = "STRONGROOM_KERNELS_OFF";
+
 impl Engine {
-    /// The fastest kernel this machine can run.
+    /// The fastest kernel this machine can run, of those that [`OFF_VARIABLE`] does not name when this is first asked.
     pub fn detect() -> Self {
-        Self::vectors().unwrap_or_else(Self::scalar)
+        static DETECTED: OnceLock<Engine> = OnceLock::new();
+        *DETECTED.get_or_init(|| {
+            let off = std::env::var(OFF_VARIABLE).unwrap_or_default();
+            Self::fastest_without(&off)
+        })
     }
 
-    /// The kernel for this machine's vector instructions, if there is one.
-    fn vectors() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        return crate::kernel::Gfni512::detect().map(|kernel| Self { kernel });
-        #[cfg(not(target_arch = "x86_64"))]
-        None
+    fn fastest_without(off: &str) -> Self {
+        let is_off = |engine: &Self| off.split(',').any(|name| name.trim() == engine.name());
+        let mut vectors: Vec<Self> = Self::vectors().collect();
+        vectors.retain(|engine| !is_off(engine));
+        vectors.pop().unwrap_or_else(Self::scalar)
+    }
+
+    /// The kernels for this machine's vector instructions, the slowest first.
+    #[cfg(target_arch = "x86_64")]
+    fn vectors() -> impl Iterator<Item = Self> {
+        let shuffle = Shuffle256::detect().map(|kernel| Self { kernel });
+        let short = Gfni256::detect().map(|kernel| Self { kernel });
+        let long = Gfni512::detect().map(|kernel| Self { kernel });
+        [shuffle, short, long].into_iter().flatten()
+    }
+
+    /// The kernels for this machine's vector instructions, the slowest first.
+    #[cfg(target_arch = "aarch64")]
+    fn vectors() -> impl Iterator<Item = Self> {
+        Neon::detect().map(|kernel| Self { kernel }).into_iter()
+    }
+
+    /// The kernels for this machine's vector instructions: none are known.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn vectors() -> impl Iterator<Item = Self> {
+        std::iter::empty()
     }
 
     /// The portable kernel.
@@ -128,5 +161,17 @@ mod tests {
         }
         assert!(Engine::named("abacus").is_none());
         assert!(Engine::available().any(|engine| engine.name() == Engine::detect().name()));
+    }
+
+    #[test]
+    fn what_is_off_is_not_chosen() {
+        let names: Vec<&str> = Engine::vectors().map(Engine::name).collect();
+        assert_eq!(Engine::fastest_without("").name(), names.last().copied().unwrap_or("scalar"));
+        // One after the other is switched off, the fastest first: the next one steps in.
+        for (index, _) in names.iter().enumerate() {
+            let next = names[..index].last().copied().unwrap_or("scalar");
+            assert_eq!(Engine::fastest_without(&names[index..].join(", ")).name(), next);
+        }
+        assert_eq!(Engine::fastest_without("abacus,scalar").name(), Engine::fastest_without("").name());
     }
 }

@@ -43,6 +43,16 @@ pub enum CodecError {
         /// Slices as given.
         found: usize,
     },
+    /// Not as many sums for a shard as it has blocks.
+    #[error("shard {index} has {expected} blocks, there is room for {found} sums")]
+    BlockCountWrong {
+        /// The first shard of which that is so.
+        index: usize,
+        /// Blocks of a shard.
+        expected: usize,
+        /// Sums as given.
+        found: usize,
+    },
     /// One slice is longer or shorter than the others of the same call.
     #[error("shard {index} has {found_bytes} bytes, expected {expected_bytes}")]
     LengthDiffers {
@@ -72,6 +82,12 @@ pub enum CodecError {
     /// The same shard twice in one list.
     #[error("shard {index} is given twice")]
     IndexRepeated {
+        /// The index as given.
+        index: usize,
+    },
+    /// A parity shard was said to change.
+    #[error("shard {index} is parity, only data can change")]
+    NotData {
         /// The index as given.
         index: usize,
     },

@@ -17,17 +17,36 @@
 //!   [`COEFFICIENT_COUNT_MAX`](crate::limits::COEFFICIENT_COUNT_MAX).
 //! - **Accumulate** ([`Write::Add`]), and **verify without stores**.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod lanes;
+
 #[cfg(target_arch = "x86_64")]
-mod gfni;
+mod affine;
+#[cfg(target_arch = "x86_64")]
+mod gfni256;
+#[cfg(target_arch = "x86_64")]
+mod gfni512;
 mod naive;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod nibbles;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod shuffle256;
 #[cfg(test)]
 mod tests;
 
 #[cfg(target_arch = "x86_64")]
-pub use gfni::Gfni512;
+pub use gfni256::Gfni256;
+#[cfg(target_arch = "x86_64")]
+pub use gfni512::Gfni512;
 pub use naive::Naive;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use scalar::Scalar;
+#[cfg(target_arch = "x86_64")]
+pub use shuffle256::Shuffle256;
 
 use crate::matrix::Matrix;
 use std::fmt;
@@ -37,6 +56,9 @@ use std::fmt;
 pub enum Write {
     /// They are overwritten.
     Replace,
+    /// They are overwritten by a caller who knows that nothing of this is in the caches, nor wanted there. Only how fast it is differs from [`Write::Replace`], which
+    /// does the same by itself where a stripe is longer than a cache.
+    Stream,
     /// The sum is added to (XORed onto) them.
     Add,
 }

@@ -41,6 +41,7 @@
 //! | [`generator`] | the two generator matrices; [`MatrixId`] names them in the on-disk format |
 //! | [`kernel`] | the seam to the hot loop: the [`Kernel`](kernel::Kernel) trait and the kernels |
 //! | [`engine`] | which kernel this machine gets |
+//! | [`crc32c`](mod@crc32c) | the checksum of blocks |
 //! | [`plan`] | the coefficients of one loss pattern, ready to use again and again |
 //! | [`codec`] | [`Codec`]: encode, verify, reconstruct |
 //!
@@ -65,6 +66,8 @@ pub mod kernel;
 mod shards;
 
 pub mod engine;
+
+pub mod crc32c;
 
 pub mod plan;
 

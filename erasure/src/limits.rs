@@ -10,5 +10,8 @@ pub const SHARD_COUNT_MAX: usize = 32;
 /// shard is parity, `columns < SHARD_COUNT_MAX`.
 pub const COEFFICIENT_COUNT_MAX: usize = SHARD_COUNT_MAX * (SHARD_COUNT_MAX - 1);
 
+/// Plans that a codec keeps. One of RS(17, 3) takes 17 to 51 words with instructions for it, of the scalar kernel 34 KiB: 2 MiB for all.
+pub const PLANS_KEPT: usize = 64;
+
 // Shard indices and places in lists of shards are kept as bytes, 0xFF meaning "none".
 const _: () = assert!(SHARD_COUNT_MAX < u8::MAX as usize);

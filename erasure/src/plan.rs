@@ -1,13 +1,17 @@
 //! A loss pattern worked out: which sources make which wanted shards, with what coefficients.
 //!
 //! Making a plan inverts a matrix and fills tables (microseconds); applying it allocates nothing.
-//! Callers that meet a pattern again (a degraded read, a repair row by row) keep the plan.
+//! A codec keeps those that were asked for last, so a pattern that comes again costs nothing of that.
 //!
 //! # Partial sums
 //! A lost shard is a sum over `k` sources. Sources in another zone need not travel one by one: that
 //! zone applies the same plan to the sources it holds ([`Plan::partial_sum`]) and sends one buffer
 //! for each lost shard. The buffers of all zones, added up with [`add_into`], are the shard. A plan depends
 //! only on the code, the sources in their order, and the wanted shards, so each zone makes it for itself.
+
+mod kept;
+
+pub(crate) use kept::Plans;
 
 use crate::CodecError;
 use crate::engine::{Engine, PreparedMatrix};
@@ -40,6 +44,11 @@ impl Plan {
         let coefficients = generator.select_rows(wanted.iter()).multiply(&data_from_sources);
         let prepared = PreparedMatrix::new(engine, &coefficients);
         Self { shard_count: generator.row_count(), sources, wanted, coefficients, prepared }
+    }
+
+    /// Whether it is the plan for these.
+    fn is_of(&self, sources: &ShardList, wanted: &ShardList) -> bool {
+        self.sources.as_bytes() == sources.as_bytes() && self.wanted.as_bytes() == wanted.as_bytes()
     }
 
     /// The `k` shards that are read, in the order they were given.

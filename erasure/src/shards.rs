@@ -58,6 +58,11 @@ impl ShardList {
         }
     }
 
+    /// The indices, in the order given.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.indices[..self.count]
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.count
     }

@@ -64,6 +64,14 @@ fn the_steady_state_allocates_nothing() {
     assert_eq!(allocations_of(|| plan.decode_range(&sources, 5..15, &mut [(1, &mut part)]).unwrap()), 0);
     assert_eq!(part, data[1][5..15]);
 
+    // A pattern that comes again is remembered.
+    let mut wanted: [(usize, &mut [u8]); 2] = [(0, &mut zero), (1, &mut one)];
+    codec.reconstruct_some(&sources, &mut wanted).unwrap();
+    assert_eq!(allocations_of(|| codec.reconstruct_some(&sources, &mut wanted).unwrap()), 0);
+    codec.decode_range(&sources, 5..15, &mut [(1, &mut part)]).unwrap();
+    assert_eq!(allocations_of(|| codec.decode_range(&sources, 5..15, &mut [(1, &mut part)]).unwrap()), 0);
+    assert_eq!(allocations_of(|| codec.update(3, &[1; 10], &mut [(12, &mut part)]).unwrap()), 0);
+
     // The counter counts.
     assert!(allocations_of(|| drop(std::hint::black_box(vec![1u8]))) > 0);
 }

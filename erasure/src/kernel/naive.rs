@@ -24,7 +24,7 @@ impl Kernel for Naive {
             for (position, byte) in output.iter_mut().enumerate() {
                 let sum = sum_at(operands, row, position);
                 *byte = match write {
-                    Write::Replace => sum,
+                    Write::Replace | Write::Stream => sum,
                     Write::Add => field::add(*byte, sum),
                 };
             }

@@ -68,7 +68,7 @@ impl Kernel for Scalar {
             for &(shift, output) in &lanes.shifts[..lanes.count] {
                 let bytes = &mut outputs[output][position..position + sums.len()];
                 match write {
-                    Write::Replace => {
+                    Write::Replace | Write::Stream => {
                         for (byte, sum) in bytes.iter_mut().zip(sums) {
                             *byte = (sum >> shift) as u8;
                         }

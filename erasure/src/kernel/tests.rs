@@ -57,7 +57,7 @@ proptest! {
     fn every_kernel_computes_what_the_naive_one_does(case in case(), flip in any::<Index>()) {
         let naive = Engine::naive();
         for engine in Engine::available() {
-            for write in [Write::Replace, Write::Add] {
+            for write in [Write::Replace, Write::Stream, Write::Add] {
                 prop_assert_eq!(multiply(engine, &case, write), multiply(naive, &case, write), "{:?}", engine);
             }
             let sums = multiply(naive, &case, Write::Replace);
@@ -95,5 +95,122 @@ fn add_undoes_itself() {
         let once = multiply(engine, &case, Write::Add);
         assert_ne!(once, case.before);
         assert_eq!(multiply(engine, &Case { before: once, ..case.clone() }, Write::Add), case.before);
+    }
+}
+
+/// Bytes that are nothing special.
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2) + 1;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// Slices of `len` bytes that begin so far behind a multiple of the longest vector's length.
+struct Aligned {
+    bytes: Vec<Vec<u8>>,
+    starts: Vec<usize>,
+    len: usize,
+}
+
+impl Aligned {
+    const TO: usize = 64;
+
+    fn new(contents: &[Vec<u8>], behind: usize) -> Self {
+        let mut aligned = Self { bytes: Vec::new(), starts: Vec::new(), len: contents[0].len() };
+        for content in contents {
+            let mut bytes = vec![0xEE; content.len() + 2 * Self::TO];
+            let start = bytes.as_ptr().align_offset(Self::TO) + behind;
+            bytes[start..start + content.len()].copy_from_slice(content);
+            aligned.bytes.push(bytes);
+            aligned.starts.push(start);
+        }
+        aligned
+    }
+
+    fn slices(&self) -> Vec<&[u8]> {
+        let with_starts = self.bytes.iter().zip(&self.starts);
+        with_starts.map(|(bytes, &start)| &bytes[start..start + self.len]).collect()
+    }
+
+    fn slices_mut(&mut self) -> Vec<&mut [u8]> {
+        let with_starts = self.bytes.iter_mut().zip(&self.starts);
+        with_starts.map(|(bytes, &start)| &mut bytes[start..start + self.len]).collect()
+    }
+
+    /// Nothing was written around the slices.
+    fn assert_margins(&self) {
+        for (bytes, &start) in self.bytes.iter().zip(&self.starts) {
+            assert!(bytes[..start].iter().chain(&bytes[start + self.len..]).all(|&byte| byte == 0xEE));
+        }
+    }
+}
+
+/// A matrix whose first row and column are ones, as those that are used, or none such.
+fn matrix(rows: usize, columns: usize, is_normalised: bool) -> Matrix {
+    Matrix::from_fn(rows, columns, |row, column| match is_normalised && (row == 0 || column == 0) {
+        true => 1,
+        false => (row * 29 + column * 53 + 2) as u8,
+    })
+}
+
+#[test]
+fn every_kernel_at_every_length_and_alignment() {
+    const SHAPE: (usize, usize) = (3, 4);
+    for is_normalised in [false, true] {
+        let matrix = matrix(SHAPE.0, SHAPE.1, is_normalised);
+        let selected: (Vec<u8>, Vec<u8>) = ((0..SHAPE.0 as u8).collect(), (0..SHAPE.1 as u8).collect());
+        let selected = (&selected.0[..], &selected.1[..]);
+        let prepared: Vec<PreparedMatrix> =
+            Engine::available().map(|engine| PreparedMatrix::new(engine, &matrix)).collect();
+        for len in 0..=300 {
+            let inputs: Vec<Vec<u8>> = (0..SHAPE.1).map(|index| noise(len, index as u64)).collect();
+            let mut expected = Aligned::new(&vec![vec![0; len]; SHAPE.0], 0);
+            let (oracle, others) = prepared.split_first().unwrap();
+            let whole: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+            oracle.multiply(selected, &whole, len, &mut expected.slices_mut(), Write::Replace);
+            for (behind, prepared) in
+                (0..Aligned::TO).flat_map(|behind| others.iter().map(move |one| (behind, one)))
+            {
+                let inputs = Aligned::new(&inputs, behind);
+                let mut outputs =
+                    Aligned::new(&vec![vec![0x55; len]; SHAPE.0], (behind * 7 + 3) % Aligned::TO);
+                let write = if behind % 2 == 0 { Write::Replace } else { Write::Stream };
+                prepared.multiply(selected, &inputs.slices(), len, &mut outputs.slices_mut(), write);
+                assert_eq!(outputs.slices(), expected.slices(), "{prepared:?}, {len} bytes, {behind} behind");
+                outputs.assert_margins();
+                assert!(prepared.verify(selected, &inputs.slices(), len, &outputs.slices()));
+            }
+        }
+    }
+}
+
+/// Long enough to be streamed past the caches, where the outputs are aligned, and where they are not.
+#[test]
+fn long_stripes_are_those_of_the_scalar_kernel() {
+    let matrix = matrix(12, 5, true);
+    let selected: (Vec<u8>, Vec<u8>) = ((0..12).collect(), (0..5).collect());
+    let selected = (&selected.0[..], &selected.1[..]);
+    for len in [128 << 10, (128 << 10) + 77] {
+        let inputs: Vec<Vec<u8>> = (0..5).map(|index| noise(len, index)).collect();
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let mut expected = Aligned::new(&vec![vec![0; len]; 12], 0);
+        let scalar = PreparedMatrix::new(Engine::scalar(), &matrix);
+        scalar.multiply(selected, &inputs, len, &mut expected.slices_mut(), Write::Replace);
+        for engine in Engine::available().filter(|engine| engine.name() != Engine::naive().name()) {
+            for behind in [0, 1] {
+                let prepared = PreparedMatrix::new(engine, &matrix);
+                let mut outputs = Aligned::new(&vec![vec![0x55; len]; 12], behind);
+                prepared.multiply(selected, &inputs, len, &mut outputs.slices_mut(), Write::Replace);
+                assert!(outputs.slices() == expected.slices(), "{engine:?}, {len} bytes, {behind} behind");
+                outputs.assert_margins();
+                assert!(prepared.verify(selected, &inputs, len, &outputs.slices()));
+                // The same once more takes it away.
+                prepared.multiply(selected, &inputs, len, &mut outputs.slices_mut(), Write::Add);
+                assert!(outputs.slices().iter().all(|bytes| bytes.iter().all(|&byte| byte == 0)));
+            }
+        }
     }
 }

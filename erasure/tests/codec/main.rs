@@ -7,3 +7,5 @@ mod patterns;
 mod ranges;
 mod refused;
 mod stripe;
+mod summed;
+mod update;

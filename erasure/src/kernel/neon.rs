@@ -1,0 +1,186 @@
+//! The kernel for ARM machines: products are looked up, sixteen at once, in two tables of sixteen.
+#![expect(
+    unsafe_code,
+    reason = "vectors are read and written by pointers, with instructions that not every machine has"
+)]
+
+use super::lanes::{self, Group, Lanes, by_count};
+use super::{Kernel, Operands, Write, nibbles};
+use crate::matrix::Matrix;
+use std::arch::aarch64::{
+    uint8x16_t, vandq_u8, vdupq_n_u8, veorq_u8, vld1q_u8, vmaxvq_u8, vorrq_u8, vqtbl1q_u8, vshrq_n_u8,
+    vst1q_u8,
+};
+
+/// Outputs made at a time at most.
+const GROUP: usize = 4;
+
+/// See the [module](self). There is one only where the machine has the instructions.
+#[derive(Debug)]
+pub struct Neon(());
+
+static NEON: Neon = Neon(());
+
+impl Neon {
+    /// It, if this machine can run it.
+    pub fn detect() -> Option<&'static Self> {
+        std::arch::is_aarch64_feature_detected!("neon").then_some(&NEON)
+    }
+}
+
+impl Kernel for Neon {
+    fn name(&self) -> &'static str {
+        "neon"
+    }
+
+    fn tables(&self, matrix: &Matrix) -> Box<[u64]> {
+        nibbles::tables(matrix)
+    }
+
+    fn multiply(&self, operands: &Operands<'_>, outputs: &mut [&mut [u8]], write: Write) {
+        operands.assert_outputs(outputs.iter().map(|output| output.len()));
+        let len = lanes::group_len(outputs.len(), GROUP);
+        for (rows, outputs) in operands.rows().chunks(len).zip(outputs.chunks_mut(len)) {
+            lanes::with_group::<Q, _>(operands, rows, |group| {
+                // SAFETY: a kernel of this kind is handed out only by `detect`, where it found the instructions.
+                unsafe { by_count!(rows.len(), multiply(group, outputs, write), 1 2 3 4) }
+            });
+        }
+    }
+
+    fn verify(&self, operands: &Operands<'_>, expected: &[&[u8]]) -> bool {
+        operands.assert_outputs(expected.iter().map(|bytes| bytes.len()));
+        let len = lanes::group_len(expected.len(), GROUP);
+        operands.rows().chunks(len).zip(expected.chunks(len)).all(|(rows, expected)| {
+            lanes::with_group::<Q, _>(operands, rows, |group| {
+                // SAFETY: a kernel of this kind is handed out only by `detect`, where it found the instructions.
+                unsafe { by_count!(rows.len(), verify(group, expected), 1 2 3 4) }
+            })
+        })
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn multiply<const N: usize>(group: &Group<'_>, outputs: &mut [&mut [u8]], write: Write) {
+    // SAFETY: who calls this has the instructions.
+    unsafe { lanes::multiply::<Q, N>(group, outputs, write) }
+}
+
+#[target_feature(enable = "neon")]
+fn verify<const N: usize>(group: &Group<'_>, expected: &[&[u8]]) -> bool {
+    // SAFETY: who calls this has the instructions.
+    unsafe { lanes::verify::<Q, N>(group, expected) }
+}
+
+/// A vector, and the halves of its bytes.
+#[derive(Clone, Copy)]
+struct Halves {
+    whole: uint8x16_t,
+    low: uint8x16_t,
+    high: uint8x16_t,
+}
+
+/// 16 bytes.
+struct Q;
+
+impl Lanes for Q {
+    type Vector = uint8x16_t;
+    type Factor = Halves;
+    type Multiplier = [uint8x16_t; 2];
+
+    const LEN_BYTES: usize = 16;
+    const WORDS: usize = nibbles::WORDS;
+    const ONE: &'static [u64] = &nibbles::ONE;
+
+    #[inline(always)]
+    unsafe fn zero() -> uint8x16_t {
+        // SAFETY: the caller's.
+        unsafe { vdupq_n_u8(0) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> uint8x16_t {
+        // SAFETY: the caller's.
+        unsafe { vld1q_u8(from) }
+    }
+
+    /// By way of a copy: there are no masks.
+    #[inline(always)]
+    unsafe fn load_part(from: *const u8, count: usize) -> uint8x16_t {
+        let mut bytes = [0u8; Self::LEN_BYTES];
+        // SAFETY: the caller's; `count` is less than the copy's length.
+        unsafe {
+            bytes.as_mut_ptr().copy_from_nonoverlapping(from, count);
+            Self::load(bytes.as_ptr())
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut u8, vector: uint8x16_t) {
+        // SAFETY: the caller's.
+        unsafe { vst1q_u8(to, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(to: *mut u8, count: usize, vector: uint8x16_t) {
+        let mut bytes = [0u8; Self::LEN_BYTES];
+        // SAFETY: the caller's; `count` is less than the copy's length.
+        unsafe {
+            Self::store(bytes.as_mut_ptr(), vector);
+            to.copy_from_nonoverlapping(bytes.as_ptr(), count);
+        }
+    }
+
+    /// There is no such store in the language: an ordinary one.
+    #[inline(always)]
+    unsafe fn stream(to: *mut u8, vector: uint8x16_t) {
+        // SAFETY: the caller's.
+        unsafe { Self::store(to, vector) }
+    }
+
+    /// Ordinary stores need none.
+    #[inline(always)]
+    unsafe fn fence() {}
+
+    /// Nor is there this one.
+    #[inline(always)]
+    unsafe fn vector(factor: Halves) -> uint8x16_t {
+        factor.whole
+    }
+
+    #[inline(always)]
+    unsafe fn multiplier(words: *const u64) -> [uint8x16_t; 2] {
+        // SAFETY: the caller's: two tables of two words each.
+        unsafe { [vld1q_u8(words.cast()), vld1q_u8(words.add(2).cast())] }
+    }
+
+    #[inline(always)]
+    unsafe fn product(factor: Halves, [low, high]: [uint8x16_t; 2]) -> uint8x16_t {
+        // SAFETY: the caller's.
+        unsafe { veorq_u8(vqtbl1q_u8(low, factor.low), vqtbl1q_u8(high, factor.high)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+        // SAFETY: the caller's.
+        unsafe { veorq_u8(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_three(a: uint8x16_t, b: uint8x16_t, c: uint8x16_t) -> uint8x16_t {
+        // SAFETY: the caller's.
+        unsafe { veorq_u8(a, veorq_u8(b, c)) }
+    }
+
+    #[inline(always)]
+    unsafe fn differ(wrong: uint8x16_t, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+        // SAFETY: the caller's.
+        unsafe { vorrq_u8(wrong, veorq_u8(a, b)) }
+    }
+
+    #[inline(always)]
+    unsafe fn is_zero(vector: uint8x16_t) -> bool {
+        // SAFETY: the caller's.
+        unsafe { vmaxvq_u8(vector) == 0 }
+    }
+}
