@@ -152,6 +152,7 @@ pub(super) async fn unsettled(
         }
         if let Some(record) = slabs.get(&report.address.slab)
             && layout::is_uncounted(record, &report)
+            && !lacks(node, record, &report)
         {
             left.push(format!("a holder has every row and is not counted: {report:?}, {record:?}"));
         }
@@ -161,10 +162,15 @@ pub(super) async fn unsettled(
 
 /// Whether a fragment counts that its own drive knows not to be whole.
 fn is_untold(node: &Node, own: NodeId, record: &SlabRecord, report: &FragmentReport) -> bool {
-    let (address, place) = (&report.address, usize::from(report.address.fragment.get()));
+    let place = usize::from(report.address.fragment.get());
     let counts = record.sealed().is_some_and(|sealed| sealed.rows > 0 && sealed.missing >> place & 1 == 0);
-    let lacks = || node.holder().drive(address.drive).is_ok_and(|drive| drive.lacks(address, record.profile));
-    counts && layout::is_named(record, own, report) && lacks()
+    counts && layout::is_named(record, own, report) && lacks(node, record, report)
+}
+
+/// Whether a fragment's own drive knows that bytes of it are not there: copies that count no more stay until their slab can be made cold.
+fn lacks(node: &Node, record: &SlabRecord, report: &FragmentReport) -> bool {
+    let address = &report.address;
+    node.holder().drive(address.drive).is_ok_and(|drive| drive.lacks(address, record.profile))
 }
 
 /// Every drive, as its node tells it.
