@@ -10,11 +10,11 @@ LINES_MAX = 600
 # Crates that a crate may name: those below it. A crate that is not listed is free (bench, tests).
 BELOW = {
     "types": [],
-    "format": ["types"],
+    "format": ["types", "erasure"],
     "core": ["types", "format", "erasure"],
     "env": ["types", "format"],
     "meta": ["types", "format", "env"],
-    "gateway": ["types", "env"],
+    "gateway": ["types", "env", "erasure"],
     "tier": ["types"],
     "erasure": [],
     "io": [],

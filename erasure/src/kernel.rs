@@ -19,6 +19,8 @@
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod lanes;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod vectors;
 
 #[cfg(target_arch = "x86_64")]
 mod affine;
@@ -34,6 +36,8 @@ mod nibbles;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod shuffle256;
+#[cfg(target_arch = "x86_64")]
+mod ymm;
 #[cfg(test)]
 mod tests;
 

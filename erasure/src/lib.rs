@@ -42,6 +42,7 @@
 //! | [`kernel`] | the seam to the hot loop: the [`Kernel`](kernel::Kernel) trait and the kernels |
 //! | [`engine`] | which kernel this machine gets |
 //! | [`crc32c`](mod@crc32c) | the checksum of blocks |
+//! | [`md5`] | tags of several objects side by side |
 //! | [`plan`] | the coefficients of one loss pattern, ready to use again and again |
 //! | [`codec`] | [`Codec`]: encode, verify, reconstruct |
 //!
@@ -68,6 +69,7 @@ mod shards;
 pub mod engine;
 
 pub mod crc32c;
+pub mod md5;
 
 pub mod plan;
 

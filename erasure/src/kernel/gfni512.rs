@@ -5,76 +5,25 @@
     reason = "vectors are read and written by pointers, with instructions that not every machine has"
 )]
 
-use super::lanes::{self, Group, Lanes, by_count};
-use super::{Kernel, Operands, Write, affine};
-use crate::matrix::Matrix;
+use super::affine;
+use super::lanes::Lanes;
+use super::vectors::vector_kernel;
 use std::arch::x86_64::{
     __m512i, _mm_sfence, _mm512_gf2p8affine_epi64_epi8, _mm512_loadu_si512, _mm512_mask_storeu_epi8,
     _mm512_maskz_loadu_epi8, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_storeu_si512,
     _mm512_stream_si512, _mm512_ternarylogic_epi64, _mm512_test_epi64_mask, _mm512_xor_si512,
 };
 
-/// Outputs made at a time at most.
-const GROUP: usize = 10;
-
-/// See the [module](self). There is one only where the machine has the instructions.
-#[derive(Debug)]
-pub struct Gfni512(());
-
-static GFNI_512: Gfni512 = Gfni512(());
-
-impl Gfni512 {
-    /// It, if this machine can run it.
-    pub fn detect() -> Option<&'static Self> {
-        let can = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("gfni");
-        can.then_some(&GFNI_512)
-    }
-}
-
-impl Kernel for Gfni512 {
-    fn name(&self) -> &'static str {
-        "gfni512"
-    }
-
-    fn tables(&self, matrix: &Matrix) -> Box<[u64]> {
-        affine::tables(matrix)
-    }
-
-    fn multiply(&self, operands: &Operands<'_>, outputs: &mut [&mut [u8]], write: Write) {
-        operands.assert_outputs(outputs.iter().map(|output| output.len()));
-        let len = lanes::group_len(outputs.len(), GROUP);
-        for (rows, outputs) in operands.rows().chunks(len).zip(outputs.chunks_mut(len)) {
-            lanes::with_group::<Zmm, _>(operands, rows, |group| {
-                // SAFETY: a kernel of this kind is handed out only by `detect`, where it found the instructions.
-                unsafe { by_count!(rows.len(), multiply(group, outputs, write), 1 2 3 4 5 6 7 8 9 10) }
-            });
-        }
-    }
-
-    fn verify(&self, operands: &Operands<'_>, expected: &[&[u8]]) -> bool {
-        operands.assert_outputs(expected.iter().map(|bytes| bytes.len()));
-        let len = lanes::group_len(expected.len(), GROUP);
-        operands.rows().chunks(len).zip(expected.chunks(len)).all(|(rows, expected)| {
-            lanes::with_group::<Zmm, _>(operands, rows, |group| {
-                // SAFETY: a kernel of this kind is handed out only by `detect`, where it found the instructions.
-                unsafe { by_count!(rows.len(), verify(group, expected), 1 2 3 4 5 6 7 8 9 10) }
-            })
-        })
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,gfni")]
-fn multiply<const N: usize>(group: &Group<'_>, outputs: &mut [&mut [u8]], write: Write) {
-    // SAFETY: who calls this has the instructions.
-    unsafe { lanes::multiply::<Zmm, N>(group, outputs, write) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,gfni")]
-fn verify<const N: usize>(group: &Group<'_>, expected: &[&[u8]]) -> bool {
-    // SAFETY: who calls this has the instructions.
-    unsafe { lanes::verify::<Zmm, N>(group, expected) }
+vector_kernel! {
+    /// See the [module](self). There is one only where the machine has the instructions.
+    Gfni512, "gfni512",
+    lanes: Zmm,
+    tables: affine::tables,
+    features: "avx512f,avx512bw,gfni",
+    detected: is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("gfni"),
+    outputs: 1 2 3 4 5 6 7 8 9 10
 }
 
 /// 64 bytes.

@@ -5,8 +5,9 @@
 //! first column of a group hold nothing but ones, as those of a normalised Cauchy matrix do, they are added without a product: of `k * m` products `(k - 1) * (m - 1)`
 //! are left. What does not fill a vector at the end of a shard is read and written in part.
 //!
-//! Outputs of a stripe that does not fit the second-level cache are written past the caches: else each of their lines would be read before it is written. For stripes that
-//! fit this would cost up to half of the speed. Inputs are left to the hardware's prefetching; fetching them ahead as well made it slower by up to a half.
+//! Outputs of a stripe that does not fit the caches, or of which the caller says that nothing is in them, are written past them: else each of their lines would be read
+//! before it is written. For stripes that fit this costs up to half of the speed. Inputs are left to the hardware's prefetching; fetching them ahead as well made it slower by up to a
+//! half, for shards begin at pages and share the sets of the first-level cache.
 //!
 //! Everything here is `inline(always)` and has no instructions of its own: it becomes part of a function of a kernel's file, which has been reached through detection.
 #![expect(unsafe_code, reason = "vectors are read and written by pointers")]
@@ -15,8 +16,9 @@ use super::{Operands, Write};
 use crate::limits::SHARD_COUNT_MAX;
 use std::array;
 
-/// Stripes from this length on are streamed: more than the second-level cache of the machines this is for, 1 to 2 MiB a core.
-const STREAM_FROM_BYTES: usize = 1 << 20;
+/// Stripes from this length on are streamed: more than a core's share of the last cache of the machines this is for. Below, what is streamed would have been written
+/// sooner into a cache (RS(3, 3) at 6 MiB: 0.6 times the speed).
+const STREAM_FROM_BYTES: usize = 12 << 20;
 /// Where more inputs are read at once, streaming costs more than it saves: shards begin at pages, so each has its next line in the same set of the first-level
 /// cache, which has 8 or 12 places (RS(17, 3): half of the speed; RS(10, 4) still gains).
 const STREAM_INPUTS_MAX: usize = 12;
@@ -148,17 +150,6 @@ impl<'a> Group<'a> {
         assert!(!self.is_normalised || !self.inputs.is_empty());
     }
 }
-
-/// Calls a function that is generic over the number of outputs with how many there are.
-macro_rules! by_count {
-    ($count:expr, $function:ident $arguments:tt, $($n:literal)+) => {
-        match $count {
-            $($n => $function::<$n> $arguments,)+
-            _ => unreachable!("a group has some rows, and no more than this"),
-        }
-    };
-}
-pub(super) use by_count;
 
 /// Whether each is one more than the one before.
 fn follow(indices: &[u8]) -> bool {

@@ -4,72 +4,22 @@
     reason = "vectors are read and written by pointers, with instructions that not every machine has"
 )]
 
-use super::lanes::{self, Group, Lanes, by_count};
-use super::{Kernel, Operands, Write, nibbles};
-use crate::matrix::Matrix;
+use super::lanes::Lanes;
+use super::nibbles;
+use super::vectors::vector_kernel;
 use std::arch::aarch64::{
     uint8x16_t, vandq_u8, vdupq_n_u8, veorq_u8, vld1q_u8, vmaxvq_u8, vorrq_u8, vqtbl1q_u8, vshrq_n_u8,
     vst1q_u8,
 };
 
-/// Outputs made at a time at most.
-const GROUP: usize = 4;
-
-/// See the [module](self). There is one only where the machine has the instructions.
-#[derive(Debug)]
-pub struct Neon(());
-
-static NEON: Neon = Neon(());
-
-impl Neon {
-    /// It, if this machine can run it.
-    pub fn detect() -> Option<&'static Self> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(&NEON)
-    }
-}
-
-impl Kernel for Neon {
-    fn name(&self) -> &'static str {
-        "neon"
-    }
-
-    fn tables(&self, matrix: &Matrix) -> Box<[u64]> {
-        nibbles::tables(matrix)
-    }
-
-    fn multiply(&self, operands: &Operands<'_>, outputs: &mut [&mut [u8]], write: Write) {
-        operands.assert_outputs(outputs.iter().map(|output| output.len()));
-        let len = lanes::group_len(outputs.len(), GROUP);
-        for (rows, outputs) in operands.rows().chunks(len).zip(outputs.chunks_mut(len)) {
-            lanes::with_group::<Q, _>(operands, rows, |group| {
-                // SAFETY: a kernel of this kind is handed out only by `detect`, where it found the instructions.
-                unsafe { by_count!(rows.len(), multiply(group, outputs, write), 1 2 3 4) }
-            });
-        }
-    }
-
-    fn verify(&self, operands: &Operands<'_>, expected: &[&[u8]]) -> bool {
-        operands.assert_outputs(expected.iter().map(|bytes| bytes.len()));
-        let len = lanes::group_len(expected.len(), GROUP);
-        operands.rows().chunks(len).zip(expected.chunks(len)).all(|(rows, expected)| {
-            lanes::with_group::<Q, _>(operands, rows, |group| {
-                // SAFETY: a kernel of this kind is handed out only by `detect`, where it found the instructions.
-                unsafe { by_count!(rows.len(), verify(group, expected), 1 2 3 4) }
-            })
-        })
-    }
-}
-
-#[target_feature(enable = "neon")]
-fn multiply<const N: usize>(group: &Group<'_>, outputs: &mut [&mut [u8]], write: Write) {
-    // SAFETY: who calls this has the instructions.
-    unsafe { lanes::multiply::<Q, N>(group, outputs, write) }
-}
-
-#[target_feature(enable = "neon")]
-fn verify<const N: usize>(group: &Group<'_>, expected: &[&[u8]]) -> bool {
-    // SAFETY: who calls this has the instructions.
-    unsafe { lanes::verify::<Q, N>(group, expected) }
+vector_kernel! {
+    /// See the [module](self). There is one only where the machine has the instructions.
+    Neon, "neon",
+    lanes: Q,
+    tables: nibbles::tables,
+    features: "neon",
+    detected: std::arch::is_aarch64_feature_detected!("neon"),
+    outputs: 1 2 3 4
 }
 
 /// A vector, and the halves of its bytes.

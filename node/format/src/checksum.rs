@@ -19,12 +19,12 @@ pub struct FragmentKey {
 
 /// CRC32C (Castagnoli) of `bytes`.
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    ::crc32c::crc32c(bytes)
+    strongroom_erasure::crc32c::crc32c(bytes)
 }
 
 /// CRC32C of the bytes that gave `crc32c`, followed by `bytes`.
 pub fn extend(crc32c: u32, bytes: &[u8]) -> u32 {
-    ::crc32c::crc32c_append(crc32c, bytes)
+    strongroom_erasure::crc32c::append(crc32c, bytes)
 }
 
 /// What kind of identity a seed holds: the first byte of it, so that no two kinds can be equal.

@@ -21,6 +21,7 @@ pub mod xml;
 pub mod checksum;
 pub mod head;
 pub mod auth;
+pub mod tags;
 pub mod body;
 pub mod conditions;
 pub mod range;

@@ -10,9 +10,10 @@ use crate::checksum::{Algorithm, Checksum};
 use crate::error::{DoorError, DoorResult, ErrorCode};
 use crate::limits::BODY_PIECE_LEN_BYTES_MAX;
 use crate::percent;
+use crate::tags::Tags;
 use bytes::Bytes;
-use md5::Md5;
 use sha2::{Digest as _, Sha256};
+use strongroom_erasure::md5::Md5;
 use subtle::ConstantTimeEq as _;
 
 /// What is known of a body once its end was verified.
@@ -29,6 +30,7 @@ pub struct Verified {
 /// A body on its way in.
 pub struct BodyReader<'a> {
     incoming: &'a mut Incoming,
+    tags: &'a Tags,
     declared: Declared,
     len_bytes_max: u64,
     /// Bytes from the connection that were not looked at yet.
@@ -60,6 +62,7 @@ impl<'a> BodyReader<'a> {
     /// `EntityTooLarge`.
     pub fn new(
         incoming: &'a mut Incoming,
+        tags: &'a Tags,
         declared: Declared,
         signer: Option<ChunkSigner>,
         len_bytes_max: u64,
@@ -82,12 +85,13 @@ impl<'a> BodyReader<'a> {
         });
         Ok(Self {
             incoming,
+            tags,
             declared,
             len_bytes_max,
             buffer: Bytes::new(),
             wire_len_bytes: 0,
             len_bytes: 0,
-            md5: Md5::new(),
+            md5: Md5::default(),
             sha256,
             checksum,
             chunked,
@@ -136,7 +140,7 @@ impl<'a> BodyReader<'a> {
                 if self.len_bytes > self.len_bytes_max {
                     return Err(too_large(self.len_bytes, self.len_bytes_max));
                 }
-                self.md5.update(&piece);
+                self.md5 = self.tags.update(std::mem::take(&mut self.md5), piece.clone()).await;
                 if let Some(sha256) = &mut self.sha256 {
                     sha256.update(&piece);
                 }
@@ -177,7 +181,7 @@ impl<'a> BodyReader<'a> {
                 .with("S3ComputedContentSHA256", percent::hex(&computed)));
             }
         }
-        let md5: [u8; 16] = std::mem::take(&mut self.md5).finalize().into();
+        let md5 = std::mem::take(&mut self.md5).finish();
         if self.declared.md5.is_some_and(|expected| !bool::from(expected.ct_eq(&md5))) {
             return Err(DoorError::new(
                 ErrorCode::BadDigest,

@@ -6,6 +6,7 @@ use crate::auth::{Payload, authenticate};
 use crate::checksum::Algorithm;
 use crate::error::ErrorCode;
 use crate::limits::{BODY_IDLE_PATIENCE, BODY_PIECE_LEN_BYTES_MAX, DISCARD_LEN_BYTES_MAX};
+use crate::tags::Tags;
 use crate::testing::{Keys, ManualClock};
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, stream};
@@ -107,9 +108,12 @@ async fn read_published(trailer: bool, wire: &[u8], step: usize) -> Result<(Vec<
     let admitted =
         authenticate(&head, &Keys::one(ACCESS_KEY, SECRET), example_time()).map_err(|error| error.code)?;
     let declared = Declared::new(&head, admitted.payload).map_err(|error| error.code)?;
-    let mut incoming = incoming_by(wire, step);
-    read(BodyReader::new(&mut incoming, declared, admitted.chunks, u64::MAX).map_err(|error| error.code)?)
-        .await
+    let (mut incoming, tags) = (incoming_by(wire, step), Tags::default());
+    read(
+        BodyReader::new(&mut incoming, &tags, declared, admitted.chunks, u64::MAX)
+            .map_err(|error| error.code)?,
+    )
+    .await
 }
 
 #[tokio::test]
@@ -184,8 +188,8 @@ fn declared(payload: Payload, len_bytes: Option<u64>) -> Declared {
 }
 
 async fn read_as(declared: Declared, wire: &[u8]) -> Result<u64, ErrorCode> {
-    let mut incoming = incoming(wire);
-    let reader = BodyReader::new(&mut incoming, declared, None, 1000).map_err(|error| error.code)?;
+    let (mut incoming, tags) = (incoming(wire), Tags::default());
+    let reader = BodyReader::new(&mut incoming, &tags, declared, None, 1000).map_err(|error| error.code)?;
     read(reader).await.map(|(_, verified)| verified.len_bytes)
 }
 
@@ -233,14 +237,17 @@ async fn a_connection_that_breaks_or_rests_ends_the_body() {
     let broken =
         stream::iter([Ok(Frame::data(Bytes::from_static(b"ab"))), Err(std::io::Error::other("reset"))]);
     let mut broken = Incoming::new(StreamBody::new(broken), clock());
-    let reader = BodyReader::new(&mut broken, declared(Payload::Unsigned, Some(3)), None, 1000).unwrap();
+    let tags = Tags::default();
+    let reader =
+        BodyReader::new(&mut broken, &tags, declared(Payload::Unsigned, Some(3)), None, 1000).unwrap();
     assert_eq!(read(reader).await.err(), Some(ErrorCode::IncompleteBody));
 
     let clock = clock();
     let resting =
         stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"ab")))]).chain(stream::pending());
     let mut resting = Incoming::new(StreamBody::new(resting), Arc::<ManualClock>::clone(&clock));
-    let reader = BodyReader::new(&mut resting, declared(Payload::Unsigned, Some(3)), None, 1000).unwrap();
+    let reader =
+        BodyReader::new(&mut resting, &tags, declared(Payload::Unsigned, Some(3)), None, 1000).unwrap();
     let mut reading = Box::pin(read(reader));
     assert!((&mut reading).now_or_never().is_none());
     clock.advance(BODY_IDLE_PATIENCE - std::time::Duration::from_millis(1));

@@ -40,8 +40,9 @@ impl Door {
             }
             _ => error,
         };
-        let mut reader = BodyReader::new(incoming, declared, authenticated.chunks, XML_LEN_BYTES_MAX as u64)
-            .map_err(too_long)?;
+        let mut reader =
+            BodyReader::new(incoming, &self.tags, declared, authenticated.chunks, XML_LEN_BYTES_MAX as u64)
+                .map_err(too_long)?;
         let mut document = Vec::new();
         while let Some(piece) = reader.next().await.map_err(too_long)? {
             document.extend_from_slice(&piece);

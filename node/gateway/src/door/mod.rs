@@ -7,6 +7,7 @@ use crate::head::Head;
 use crate::limits::XML_BODIES_MAX;
 use crate::operation::Operation;
 use crate::store::ObjectStore;
+use crate::tags::Tags;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use std::sync::Arc;
@@ -82,6 +83,7 @@ pub struct DoorParts {
 pub struct Door {
     parts: DoorParts,
     documents: Semaphore,
+    tags: Tags,
 }
 
 /// One request that was let in.
@@ -101,7 +103,7 @@ struct Progress {
 impl Door {
     /// A door of these parts.
     pub fn new(parts: DoorParts) -> Self {
-        Self { parts, documents: Semaphore::new(XML_BODIES_MAX) }
+        Self { parts, documents: Semaphore::new(XML_BODIES_MAX), tags: Tags::default() }
     }
 
     /// Answers one request. Every refusal is an answer; nothing is an error of this function.

@@ -15,8 +15,7 @@ use crate::xml::XmlWriter;
 use futures::StreamExt as _;
 use http::header::{self, HeaderName};
 use http::{Response, StatusCode};
-use md5::Md5;
-use sha2::Digest as _;
+use strongroom_erasure::md5::Md5;
 use strongroom_types::limits::OBJECT_LEN_BYTES_MAX;
 use strongroom_types::{Attributes, BucketName, ETag, ObjectKey};
 
@@ -38,7 +37,8 @@ impl Door {
             ));
         }
         let len_bytes = declared.len_bytes;
-        let mut reader = BodyReader::new(incoming, declared, authenticated.chunks, OBJECT_LEN_BYTES_MAX)?;
+        let mut reader =
+            BodyReader::new(incoming, &self.tags, declared, authenticated.chunks, OBJECT_LEN_BYTES_MAX)?;
         let mut session = self.store().put(PutRequest { bucket, key, len_bytes, condition }).await?;
         while let Some(piece) = reader.next().await? {
             session.write(piece).await?;
@@ -107,20 +107,20 @@ impl Door {
         }
         let len_bytes = Some(info.len_bytes);
         let mut session = self.store().put(PutRequest { bucket, key, len_bytes, condition }).await?;
-        let mut md5 = Md5::new();
+        let mut md5 = Md5::default();
         let mut checksum = algorithm.map(|algorithm| (algorithm, Checksum::new(algorithm)));
         let mut copied_bytes: u64 = 0;
         let mut stream = reader.read(0..info.len_bytes);
         while let Some(piece) = stream.next().await {
             let piece = piece?;
             copied_bytes += piece.len() as u64;
-            md5.update(&piece);
+            md5 = self.tags.update(md5, piece.clone()).await;
             if let Some((_, checksum)) = &mut checksum {
                 checksum.update(&piece);
             }
             session.write(piece).await?;
         }
-        let md5_hex = percent::hex(&md5.finalize());
+        let md5_hex = percent::hex(&md5.finish());
         // Tags of single PUTs are MD5, so what was copied can be held against what was stored.
         let is_md5 = info.etag.as_str().len() == 32;
         if copied_bytes != info.len_bytes || (is_md5 && info.etag.as_str() != md5_hex) {
