@@ -6,6 +6,7 @@ use crate::kernel::Neon;
 use crate::kernel::{Gfni256, Gfni512, Shuffle256};
 use crate::kernel::{Kernel, Naive, Operands, Scalar, Write};
 use crate::matrix::Matrix;
+use crate::off;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -17,25 +18,15 @@ pub struct Engine {
     kernel: &'static dyn Kernel,
 }
 
-/// Kernels that are not to be used, by their names, with commas between them: for tests, and for a machine whose instructions are in doubt.
-/// The scalar one is always there.
-pub const OFF_VARIABLE: &str = "STRONGROOM_KERNELS_OFF";
-
 impl Engine {
-    /// The fastest kernel this machine can run, of those that [`OFF_VARIABLE`] does not name when this is first asked.
+    /// The fastest kernel this machine can run, of those that are not [off](crate::off).
     pub fn detect() -> Self {
         static DETECTED: OnceLock<Engine> = OnceLock::new();
-        *DETECTED.get_or_init(|| {
-            let off = std::env::var(OFF_VARIABLE).unwrap_or_default();
-            Self::fastest_without(&off)
-        })
+        *DETECTED.get_or_init(|| Self::fastest_without(off::is_off))
     }
 
-    fn fastest_without(off: &str) -> Self {
-        let is_off = |engine: &Self| off.split(',').any(|name| name.trim() == engine.name());
-        let mut vectors: Vec<Self> = Self::vectors().collect();
-        vectors.retain(|engine| !is_off(engine));
-        vectors.pop().unwrap_or_else(Self::scalar)
+    fn fastest_without(is_off: impl Fn(&str) -> bool) -> Self {
+        Self::vectors().filter(|engine| !is_off(engine.name())).last().unwrap_or_else(Self::scalar)
     }
 
     /// The kernels for this machine's vector instructions, the slowest first.
@@ -166,12 +157,12 @@ mod tests {
     #[test]
     fn what_is_off_is_not_chosen() {
         let names: Vec<&str> = Engine::vectors().map(Engine::name).collect();
-        assert_eq!(Engine::fastest_without("").name(), names.last().copied().unwrap_or("scalar"));
+        assert_eq!(Engine::fastest_without(|_| false).name(), names.last().copied().unwrap_or("scalar"));
         // One after the other is switched off, the fastest first: the next one steps in.
         for (index, _) in names.iter().enumerate() {
             let next = names[..index].last().copied().unwrap_or("scalar");
-            assert_eq!(Engine::fastest_without(&names[index..].join(", ")).name(), next);
+            assert_eq!(Engine::fastest_without(|name| names[index..].contains(&name)).name(), next);
         }
-        assert_eq!(Engine::fastest_without("abacus,scalar").name(), Engine::fastest_without("").name());
+        assert_eq!(Engine::fastest_without(|_| true).name(), "scalar");
     }
 }

@@ -40,6 +40,7 @@
 //! | [`matrix`] | small dense matrices over it, inversion |
 //! | [`generator`] | the two generator matrices; [`MatrixId`] names them in the on-disk format |
 //! | [`kernel`] | the seam to the hot loop: the [`Kernel`](kernel::Kernel) trait and the kernels |
+//! | [`off`] | which instructions are not to be used |
 //! | [`engine`] | which kernel this machine gets |
 //! | [`crc32c`](mod@crc32c) | the checksum of blocks |
 //! | [`md5`] | tags of several objects side by side |
@@ -60,6 +61,7 @@ pub mod limits;
 
 mod error;
 pub mod field;
+pub mod off;
 pub mod matrix;
 
 pub mod generator;

@@ -13,6 +13,9 @@ mod rounds;
 #[cfg(test)]
 mod tests;
 
+use crate::off::is_off;
+use std::sync::OnceLock;
+
 /// Bytes of a block.
 const BLOCK_LEN_BYTES: usize = 64;
 /// Bytes of a digest.
@@ -103,39 +106,57 @@ fn compress(state: &mut State, blocks: &[Block]) {
 }
 
 /// One way to hash blocks of several messages at once: lane `i` of `states` goes on with `blocks[i]`, all of which are equally many.
-trait Side {
-    /// Messages at once.
-    const LANES: usize;
+trait Side: Sync {
+    /// Messages at once, at most [`LANES_MAX`].
+    fn lanes(&self) -> usize;
+    /// As many states and lists of blocks as there are lanes.
     fn compress(&self, states: &mut [State], blocks: &[&[Block]]);
 }
 
-#[cfg(target_arch = "x86_64")]
-const _: () = assert!(lanes16::Lanes16::LANES <= LANES_MAX && lanes8::Lanes8::LANES <= LANES_MAX);
+/// How many messages this machine hashes in the time of one: 1 where there is nothing to gain from more.
+pub fn lanes() -> usize {
+    side().map_or(1, |side| side.lanes())
+}
 
 /// More of several messages. What [`Md5::update`] does for each of them, faster.
 pub fn update_all(updates: &mut [Update<'_>]) {
-    #[cfg(target_arch = "x86_64")]
-    if updates.len() > 1 {
-        if let Some(side) = lanes16::Lanes16::detect() {
-            return side_by_side(side, updates);
-        }
-        if let Some(side) = lanes8::Lanes8::detect() {
-            return side_by_side(side, updates);
-        }
+    match side() {
+        Some(side) if updates.len() > 1 => side_by_side(side, updates),
+        _ => updates.iter_mut().for_each(|update| update.message.update(update.bytes)),
     }
-    updates.iter_mut().for_each(|update| update.message.update(update.bytes));
+}
+
+/// The widest way that this machine has and that is not [off](crate::off).
+fn side() -> Option<&'static dyn Side> {
+    static DETECTED: OnceLock<Option<&'static dyn Side>> = OnceLock::new();
+    *DETECTED.get_or_init(|| sides().find(|(name, _)| !is_off(name)).map(|(_, side)| side))
+}
+
+/// Ways that this machine has, the widest first, with their names.
+#[cfg(target_arch = "x86_64")]
+fn sides() -> impl Iterator<Item = (&'static str, &'static dyn Side)> {
+    let wide = lanes16::Lanes16::detect().map(|side| ("md5-lanes16", side as &dyn Side));
+    let narrow = lanes8::Lanes8::detect().map(|side| ("md5-lanes8", side as &dyn Side));
+    wide.into_iter().chain(narrow)
+}
+
+/// Ways that this machine has: none are known.
+#[cfg(not(target_arch = "x86_64"))]
+fn sides() -> impl Iterator<Item = (&'static str, &'static dyn Side)> {
+    std::iter::empty()
 }
 
 /// Fills lanes with messages, the next one where one has ended, as long as there are several.
-#[cfg(target_arch = "x86_64")]
-fn side_by_side<S: Side>(side: &S, updates: &mut [Update<'_>]) {
+fn side_by_side(side: &dyn Side, updates: &mut [Update<'_>]) {
+    let lane_count = side.lanes();
+    assert!(lane_count <= LANES_MAX);
     let left: Vec<&[Block]> = updates.iter_mut().map(|update| update.message.take(update.bytes)).collect();
     // The longest first, so that no long one is left alone at the end.
     let mut order: Vec<usize> = (0..left.len()).filter(|&index| !left[index].is_empty()).collect();
     order.sort_by_key(|&index| left[index].len());
-    let mut lanes: Vec<(usize, &[Block])> = Vec::with_capacity(S::LANES);
+    let mut lanes: Vec<(usize, &[Block])> = Vec::with_capacity(lane_count);
     loop {
-        while lanes.len() < S::LANES
+        while lanes.len() < lane_count
             && let Some(index) = order.pop()
         {
             lanes.push((index, left[index]));
@@ -152,7 +173,7 @@ fn side_by_side<S: Side>(side: &S, updates: &mut [Update<'_>]) {
             states[place] = updates[*index].message.state;
             blocks[place] = of_lane.split_off(..count).expect("no lane has fewer blocks");
         }
-        side.compress(&mut states[..S::LANES], &blocks[..S::LANES]);
+        side.compress(&mut states[..lane_count], &blocks[..lane_count]);
         for ((index, _), state) in lanes.iter().zip(states) {
             updates[*index].message.state = state;
         }

@@ -19,7 +19,8 @@ vector_kernel! {
 /// Products by bit matrices.
 struct Affine;
 
-impl Products for Affine {
+// SAFETY: a multiplier is one word.
+unsafe impl Products for Affine {
     type Factor = __m256i;
     type Multiplier = __m256i;
 

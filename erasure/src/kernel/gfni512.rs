@@ -36,7 +36,8 @@ fn mask(count: usize) -> u64 {
     (1 << count) - 1
 }
 
-impl Lanes for Zmm {
+// SAFETY: a vector has 64 bytes, a multiplier is one word.
+unsafe impl Lanes for Zmm {
     type Vector = __m512i;
     type Factor = __m512i;
     type Multiplier = __m512i;

@@ -25,14 +25,16 @@ const STREAM_INPUTS_MAX: usize = 12;
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;
 /// Words in which the multipliers of a group are gathered where they do not stand side by side: those of the largest group of any kernel.
-const GATHERED_WORDS_MAX: usize = SHARD_COUNT_MAX * 16;
+pub(super) const GATHERED_WORDS_MAX: usize = SHARD_COUNT_MAX * 16;
 
 /// One instruction set, on one vector.
 ///
 /// # Safety
-/// of every function: the machine has the instructions. Where a pointer is taken, as many bytes are there as are read or written: `LEN_BYTES`, `count`, or
-/// `WORDS` words. No alignment is asked for except by [`Lanes::stream`].
-pub(super) trait Lanes {
+/// Of who implements it: no function reads or writes more than [`Lanes::LEN_BYTES`] bytes, or `count` of them where it takes a part, or [`Lanes::WORDS`] words.
+///
+/// Of who calls any of its functions: the machine has the instructions; and where a pointer is taken, so many bytes are there. No alignment is asked for except by
+/// [`Lanes::stream`].
+pub(super) unsafe trait Lanes {
     /// Some bytes, side by side.
     type Vector: Copy;
     /// A vector as it is multiplied.
@@ -87,7 +89,8 @@ pub(super) struct Group<'a> {
     stride: usize,
     /// The first input and the first output have ones only.
     is_normalised: bool,
-    is_streamed: bool,
+    /// A stripe so long is written past the caches unasked.
+    is_long: bool,
 }
 
 /// Has `work` done with the group that makes `rows` of these operands.
@@ -139,8 +142,8 @@ impl<'a> Group<'a> {
             && (0..rows.len()).all(|row| is_one(row * L::WORDS))
             && (0..column_count).all(|column| is_one(column * stride));
         let touched_bytes = len_bytes * (column_count + operands.rows().len());
-        let is_streamed = touched_bytes >= STREAM_FROM_BYTES && column_count <= STREAM_INPUTS_MAX;
-        Self { inputs: operands.inputs(), len_bytes, words, stride, is_normalised, is_streamed }
+        let is_long = touched_bytes >= STREAM_FROM_BYTES;
+        Self { inputs: operands.inputs(), len_bytes, words, stride, is_normalised, is_long }
     }
 
     /// What [`multiply`] and [`verify`] rely on.
@@ -176,10 +179,11 @@ pub(super) unsafe fn multiply<L: Lanes, const N: usize>(
     assert!(outputs.len() == N && outputs.iter().all(|output| output.len() == group.len_bytes));
     let mut starts: [*mut u8; N] = array::from_fn(|index| outputs[index].as_mut_ptr());
     let is_aligned = starts.iter().all(|start| start.align_offset(L::LEN_BYTES.max(LINE_BYTES)) == 0);
+    let may_stream = is_aligned && group.inputs.len() <= STREAM_INPUTS_MAX;
     let writing = match write {
         Write::Add => Writing::Add,
-        Write::Stream if is_aligned => Writing::Stream,
-        Write::Replace if is_aligned && group.is_streamed => Writing::Stream,
+        Write::Stream if may_stream => Writing::Stream,
+        Write::Replace if may_stream && group.is_long => Writing::Stream,
         Write::Replace | Write::Stream => Writing::Replace,
     };
     // SAFETY: the caller's; and `starts` are those of `N` outputs as long as the group.
@@ -343,11 +347,12 @@ unsafe fn sums<L: Lanes, const N: usize, const V: usize, const NORMALISED: bool>
     unsafe {
         let count = group.inputs.len();
         let input = |index: usize| group.inputs.get_unchecked(index).as_ptr().add(span.position);
+        // Behind the last input it may point beyond the words, which is why it only wraps.
         let mut words = group.words.as_ptr();
         let (mut sums, mut index) = ([[L::zero(); V]; N], 0);
         if NORMALISED {
             sums = [load::<L, V>(input(0), span); N];
-            (words, index) = (words.add(group.stride), 1);
+            (words, index) = (words.wrapping_add(group.stride), 1);
         }
         while index + 1 < count {
             let (a, b) = (load::<L, V>(input(index), span), load::<L, V>(input(index + 1), span));

@@ -33,7 +33,8 @@ struct Halves {
 /// 16 bytes.
 struct Q;
 
-impl Lanes for Q {
+// SAFETY: a vector has sixteen bytes, a multiplier is two tables of two words each.
+unsafe impl Lanes for Q {
     type Vector = uint8x16_t;
     type Factor = Halves;
     type Multiplier = [uint8x16_t; 2];
@@ -92,7 +93,14 @@ impl Lanes for Q {
     #[inline(always)]
     unsafe fn fence() {}
 
-    /// Nor is there this one.
+    #[inline(always)]
+    unsafe fn factor(vector: uint8x16_t) -> Halves {
+        // SAFETY: the caller's.
+        unsafe {
+            Halves { whole: vector, low: vandq_u8(vector, vdupq_n_u8(0x0F)), high: vshrq_n_u8::<4>(vector) }
+        }
+    }
+
     #[inline(always)]
     unsafe fn vector(factor: Halves) -> uint8x16_t {
         factor.whole

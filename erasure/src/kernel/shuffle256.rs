@@ -33,7 +33,8 @@ struct Halves {
 /// Products by look-up.
 struct Shuffle;
 
-impl Products for Shuffle {
+// SAFETY: a multiplier is two tables of two words each.
+unsafe impl Products for Shuffle {
     type Factor = Halves;
     type Multiplier = [__m256i; 2];
 

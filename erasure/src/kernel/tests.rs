@@ -187,6 +187,37 @@ fn every_kernel_at_every_length_and_alignment() {
     }
 }
 
+/// Where the words of the last multiplier are the last of the table.
+#[test]
+fn every_kernel_at_the_corners_of_the_matrix() {
+    let (rows, columns): (Vec<u8>, Vec<u8>) = ((0..12).collect(), (0..5).collect());
+    let cases = [(1, 12), (2, 12), (5, 12)].into_iter().flat_map(|(column_count, row_count)| {
+        (0..column_count)
+            .flat_map(move |column| (0..row_count).map(move |row| (column_count, row_count, column, row)))
+    });
+    for (column_count, row_count, column, row) in cases {
+        let matrix = matrix(row_count, column_count, true);
+        let selected = (&rows[row..row_count], &columns[column..column_count]);
+        let inputs: Vec<Vec<u8>> = selected.1.iter().map(|&index| noise(150, index.into())).collect();
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let made = |engine| {
+            let mut outputs = vec![vec![0x55; 150]; selected.0.len()];
+            let mut slices: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+            PreparedMatrix::new(engine, &matrix).multiply(
+                selected,
+                &inputs,
+                150,
+                &mut slices,
+                Write::Replace,
+            );
+            outputs
+        };
+        for engine in Engine::available() {
+            assert_eq!(made(engine), made(Engine::naive()), "{engine:?}, {selected:?}");
+        }
+    }
+}
+
 /// In several groups of outputs, streamed past the caches where they are aligned, and where they cannot be.
 #[test]
 fn long_stripes_are_those_of_the_scalar_kernel() {

@@ -25,6 +25,12 @@ macro_rules! vector_kernel {
             }
         }
 
+        const _: () = {
+            let words = <$lanes as $crate::kernel::lanes::Lanes>::WORDS;
+            let outputs = [$($count),+].len();
+            assert!(words * outputs * $crate::limits::SHARD_COUNT_MAX <= $crate::kernel::lanes::GATHERED_WORDS_MAX);
+        };
+
         impl $crate::kernel::Kernel for $kernel {
             fn name(&self) -> &'static str {
                 $name

@@ -11,7 +11,10 @@ use std::marker::PhantomData;
 const LEN_BYTES: usize = 32;
 
 /// How vectors are multiplied. See [`Lanes`] for what each is, and for what makes it safe.
-pub(super) trait Products {
+///
+/// # Safety
+/// Of who implements it: [`Products::multiplier`] reads no more than [`Products::WORDS`] words.
+pub(super) unsafe trait Products {
     type Factor: Copy;
     type Multiplier: Copy;
 
@@ -27,7 +30,8 @@ pub(super) trait Products {
 /// 32 bytes.
 pub(super) struct Ymm<P>(PhantomData<P>);
 
-impl<P: Products> Lanes for Ymm<P> {
+// SAFETY: a vector has 32 bytes; for the multipliers the products speak.
+unsafe impl<P: Products> Lanes for Ymm<P> {
     type Vector = __m256i;
     type Factor = P::Factor;
     type Multiplier = P::Multiplier;

@@ -28,7 +28,9 @@ impl Lanes16 {
 }
 
 impl Side for Lanes16 {
-    const LANES: usize = LANES;
+    fn lanes(&self) -> usize {
+        LANES
+    }
 
     fn compress(&self, states: &mut [State], blocks: &[&[Block]]) {
         let states = states.as_mut_array().expect("a state for each lane");
@@ -119,7 +121,7 @@ fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
 
 impl Words for Halves {
     #[inline(always)]
-    fn each(word: u32) -> Self {
+    fn each(self, word: u32) -> Self {
         // SAFETY: see `Halves`.
         let half = unsafe { _mm256_set1_epi32(word.cast_signed()) };
         Self(half, half)

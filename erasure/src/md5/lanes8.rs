@@ -22,7 +22,9 @@ impl Lanes8 {
 }
 
 impl Side for Lanes8 {
-    const LANES: usize = LANES;
+    fn lanes(&self) -> usize {
+        LANES
+    }
 
     fn compress(&self, states: &mut [State], blocks: &[&[Block]]) {
         let states = states.as_mut_array().expect("a state for each lane");
@@ -73,7 +75,7 @@ fn compress(states: &mut [State; LANES], blocks: &[&[Block]; LANES]) {
 
 impl Words for Ymm {
     #[inline(always)]
-    fn each(word: u32) -> Self {
+    fn each(self, word: u32) -> Self {
         // SAFETY: see `Ymm`.
         Self(unsafe { _mm256_set1_epi32(word.cast_signed()) })
     }

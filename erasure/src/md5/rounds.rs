@@ -80,8 +80,8 @@ pub(super) fn constants() -> &'static [u32; 64] {
 
 /// A word of each message.
 pub(super) trait Words: Copy {
-    /// The same word in each lane.
-    fn each(word: u32) -> Self;
+    /// The same word in each lane of another one: whoever has one has the instructions.
+    fn each(self, word: u32) -> Self;
     fn plus(self, other: Self) -> Self;
     fn rotated_left<const BITS: i32, const BITS_BACK: i32>(self) -> Self;
     /// `self` where it is set chooses `b`, else `c`.
@@ -93,7 +93,7 @@ pub(super) trait Words: Copy {
 
 impl Words for u32 {
     #[inline(always)]
-    fn each(word: u32) -> Self {
+    fn each(self, word: u32) -> Self {
         word
     }
 
@@ -127,7 +127,7 @@ impl Words for u32 {
 macro_rules! step {
     ($mix:expr, $a:ident, $b:ident, $word:expr, $constant:expr, $bits:literal) => {
         // What waits for the step before comes last.
-        $a = $a.plus($word.plus(Words::each($constant))).plus($mix);
+        $a = $a.plus($word.plus($a.each($constant))).plus($mix);
         $a = $a.rotated_left::<$bits, { 32 - $bits }>().plus($b);
     };
 }

@@ -72,15 +72,11 @@ proptest! {
 
 /// Each way that this machine has, with fewer messages than lanes, as many, and more.
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn every_way_to_hash_side_by_side_agrees() {
     for count in [1, 2, 7, 8, 9, 15, 16, 17, 40] {
         let pieces: Vec<Vec<usize>> =
             (0..count).map(|index| vec![index * 97 % 300, 64 * index, 1000]).collect();
-        if let Some(side) = super::lanes16::Lanes16::detect() {
-            side_by_side(&pieces, |updates| super::side_by_side(side, updates));
-        }
-        if let Some(side) = super::lanes8::Lanes8::detect() {
+        for (_, side) in super::sides() {
             side_by_side(&pieces, |updates| super::side_by_side(side, updates));
         }
         side_by_side(&pieces, |updates| {

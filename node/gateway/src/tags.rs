@@ -1,27 +1,26 @@
 //! MD5 of what several requests carry at the moment, side by side: for one object it is most of what a PUT costs, for sixteen at once it costs little more than for one.
 //!
-//! Who has bytes of a body puts them here and lets everything else that is ready go first, which may have some too. Then whoever comes back first hashes what is there, the others
-//! find it done. A request that is alone finds nothing else, and has waited for nobody.
+//! Who has bytes of a body puts them here and lets everything else that is ready go first, which may have some too. Then whoever comes back first hashes of what is there as much
+//! as the machine does in the time of one piece, and those whose it was find it done. A request that is alone finds nothing else, and has waited for nobody. Where the
+//! machine hashes one message at a time, each request does so for itself.
 
 use bytes::Bytes;
 use futures::channel::oneshot;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use strongroom_erasure::md5::{LANES_MAX, Md5, Update, update_all};
+use strongroom_erasure::md5::{self, Md5, Update};
 
-use crate::limits::TAGGED_TOGETHER_MAX;
+use crate::limits::BODY_PIECE_LEN_BYTES_MAX;
 
 /// Shorter pieces cost more to bring together than to hash.
 const LEN_BYTES_MIN: usize = 2048;
 
-const _: () = assert!(TAGGED_TOGETHER_MAX >= LANES_MAX);
-
 /// See the [module](self). One for each door.
 #[derive(Debug, Default)]
 pub struct Tags {
-    /// As many as there are connections at most: each has one piece here.
+    /// As many as there are bodies on their way at most, a connection has one: each waits for its piece before it takes another, and takes it back where it goes.
     waiting: Mutex<VecDeque<Job>>,
 }
 
@@ -32,39 +31,55 @@ struct Job {
     done: oneshot::Sender<Md5>,
 }
 
+/// Where a request waits for its message. What nobody waits for any more is not left behind.
+struct Place<'a> {
+    tags: &'a Tags,
+    done: oneshot::Receiver<Md5>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.done.close();
+        self.tags.waiting().retain(|job| !job.done.is_canceled());
+    }
+}
+
 impl Tags {
     /// The message with `bytes` behind it.
+    ///
+    /// # Panics
+    /// With more than `BODY_PIECE_LEN_BYTES_MAX`: for so long others of the thread may have to wait.
     pub async fn update(&self, mut message: Md5, bytes: Bytes) -> Md5 {
-        if bytes.len() < LEN_BYTES_MIN {
+        assert!(bytes.len() <= BODY_PIECE_LEN_BYTES_MAX, "a piece of a body");
+        if bytes.len() < LEN_BYTES_MIN || md5::lanes() == 1 {
             message.update(&bytes);
             return message;
         }
-        let (done, mut mine) = oneshot::channel();
+        let (done, mine) = oneshot::channel();
         self.waiting().push_back(Job { message, bytes, done });
-        others_first().await;
+        let mut place = Place { tags: self, done: mine };
         loop {
-            if let Ok(Some(message)) = mine.try_recv() {
+            others_first().await;
+            if let Ok(Some(message)) = place.done.try_recv() {
                 return message;
             }
             if !self.hash_some() {
-                return mine.await.expect("who has taken a job hands its message back");
+                return (&mut place.done).await.expect("who has taken a job hands its message back");
             }
         }
     }
 
-    /// Hashes what waits, or some of it; false if nothing does.
+    /// Hashes as many as the machine does side by side of those that wait; false if nothing does.
     fn hash_some(&self) -> bool {
         let mut jobs: Vec<Job> = {
             let mut waiting = self.waiting();
-            let count = waiting.len().min(TAGGED_TOGETHER_MAX);
+            let count = waiting.len().min(md5::lanes());
             waiting.drain(..count).collect()
         };
-        let some = !jobs.is_empty();
-        // Of requests that are gone nobody wants to know.
-        jobs.retain(|job| !job.done.is_canceled());
         let mut updates: Vec<Update<'_>> =
             jobs.iter_mut().map(|Job { message, bytes, .. }| Update { message, bytes: &bytes[..] }).collect();
-        update_all(&mut updates);
+        md5::update_all(&mut updates);
+        let some = !jobs.is_empty();
         for Job { message, done, .. } in jobs {
             // One that went since needs none.
             let _ = done.send(message);
@@ -72,7 +87,7 @@ impl Tags {
         some
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Job>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -129,6 +144,9 @@ mod tests {
 
     #[test]
     fn the_first_to_come_back_does_the_work_of_all_and_of_nobody_who_left() {
+        if super::md5::lanes() == 1 {
+            return; // Nobody waits for anybody.
+        }
         block_on(async {
             let (tags, bytes) = (Tags::default(), body(7, 5000));
             let mut first = tags.update(Md5::default(), bytes.clone()).boxed_local();
@@ -138,6 +156,7 @@ mod tests {
             assert!(poll!(&mut third).is_pending());
             assert_eq!(tags.waiting().len(), 3);
             drop(second);
+            assert_eq!(tags.waiting().len(), 2, "one that goes takes its piece along");
             assert_eq!(third.await.finish(), expected(&bytes));
             assert!(tags.waiting().is_empty(), "the first one's is done too");
             assert_eq!(first.await.finish(), expected(&bytes));

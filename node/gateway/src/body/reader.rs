@@ -37,12 +37,15 @@ pub struct BodyReader<'a> {
     buffer: Bytes,
     wire_len_bytes: u64,
     len_bytes: u64,
-    md5: Md5,
+    /// Of all that came; `None` while a piece is being added.
+    md5: Option<Md5>,
     sha256: Option<Sha256>,
     checksum: Option<Checksum>,
     chunked: Option<Chunked>,
     verified: Option<Verified>,
 }
+
+const WHOLE: &str = "no call of `next` was dropped before it answered";
 
 /// The state of an aws-chunked body.
 struct Chunked {
@@ -91,7 +94,7 @@ impl<'a> BodyReader<'a> {
             buffer: Bytes::new(),
             wire_len_bytes: 0,
             len_bytes: 0,
-            md5: Md5::default(),
+            md5: Some(Md5::default()),
             sha256,
             checksum,
             chunked,
@@ -105,6 +108,9 @@ impl<'a> BodyReader<'a> {
     /// # Errors
     /// `IncompleteBody`, `BadDigest`, `XAmzContentSHA256Mismatch`, `SignatureDoesNotMatch`, `EntityTooLarge`,
     /// `MalformedTrailerError`, `InvalidRequest`, `RequestTimeout`. After one, the reader must be dropped.
+    ///
+    /// # Panics
+    /// If an earlier call was dropped before it answered: what it had taken is gone.
     pub async fn next(&mut self) -> DoorResult<Option<Bytes>> {
         if self.verified.is_some() {
             return Ok(None);
@@ -140,7 +146,8 @@ impl<'a> BodyReader<'a> {
                 if self.len_bytes > self.len_bytes_max {
                     return Err(too_large(self.len_bytes, self.len_bytes_max));
                 }
-                self.md5 = self.tags.update(std::mem::take(&mut self.md5), piece.clone()).await;
+                let md5 = self.md5.take().expect(WHOLE);
+                self.md5 = Some(self.tags.update(md5, piece.clone()).await);
                 if let Some(sha256) = &mut self.sha256 {
                     sha256.update(&piece);
                 }
@@ -181,7 +188,7 @@ impl<'a> BodyReader<'a> {
                 .with("S3ComputedContentSHA256", percent::hex(&computed)));
             }
         }
-        let md5 = std::mem::take(&mut self.md5).finish();
+        let md5 = self.md5.take().expect(WHOLE).finish();
         if self.declared.md5.is_some_and(|expected| !bool::from(expected.ct_eq(&md5))) {
             return Err(DoorError::new(
                 ErrorCode::BadDigest,

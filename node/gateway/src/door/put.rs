@@ -9,6 +9,7 @@ use crate::conditions::{self, Outcome, ReadConditions};
 use crate::date;
 use crate::error::{DoorError, DoorResult, ErrorCode};
 use crate::head::{bucket_name, object_key};
+use crate::limits::BODY_PIECE_LEN_BYTES_MAX;
 use crate::percent::{self, Plus};
 use crate::store::PutRequest;
 use crate::xml::XmlWriter;
@@ -114,7 +115,11 @@ impl Door {
         while let Some(piece) = stream.next().await {
             let piece = piece?;
             copied_bytes += piece.len() as u64;
-            md5 = self.tags.update(md5, piece.clone()).await;
+            let mut left = piece.clone();
+            while !left.is_empty() {
+                let part = left.split_to(left.len().min(BODY_PIECE_LEN_BYTES_MAX));
+                md5 = self.tags.update(md5, part).await;
+            }
             if let Some((_, checksum)) = &mut checksum {
                 checksum.update(&piece);
             }

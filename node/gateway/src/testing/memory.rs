@@ -15,7 +15,7 @@ use strongroom_env::{Clock, Rng};
 use strongroom_types::{Attributes, BucketClass, BucketName, Condition, ETag, ObjectKey, VersionId};
 
 /// Bytes of a piece of a read.
-const PIECE_LEN_BYTES: usize = 64 * 1024;
+const PIECE_LEN_BYTES: usize = 1024 * 1024;
 
 #[derive(Clone)]
 struct Version {

@@ -157,6 +157,19 @@ async fn versions_of_config_are_told_and_read() {
     }
 }
 
+/// A store gives longer pieces than a body comes in.
+#[tokio::test]
+async fn copies_of_long_objects() {
+    let world = World::with_buckets().await;
+    let body: Vec<u8> = (0..2_500_000u32).map(|place| (place >> 3) as u8).collect();
+    let put = world.send("PUT", "/mail/from", &[], &body).await;
+    let copy = world.send("PUT", "/mail/to", &[("x-amz-copy-source", "/mail/from")], b"").await;
+    assert_eq!(copy.status, StatusCode::OK, "{copy:?}");
+    let read = world.send("GET", "/mail/to", &[], b"").await;
+    assert!(read.body == body, "{} bytes", read.body.len());
+    assert_eq!(read.header("etag"), put.header("etag"));
+}
+
 #[tokio::test]
 async fn copies() {
     let world = World::with_buckets().await;
