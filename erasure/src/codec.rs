@@ -2,8 +2,9 @@
 //!
 //! It is cheap to share (`Arc<Codec>`) and takes no lock. All that changes in it are the plans it keeps for patterns that come again.
 
+mod summed;
+
 use crate::CodecError;
-use crate::crc32c;
 use crate::engine::{Engine, PreparedMatrix};
 use crate::generator::{MatrixId, generator};
 use crate::kernel::Write;
@@ -11,12 +12,8 @@ use crate::limits::SHARD_COUNT_MAX;
 use crate::matrix::Matrix;
 use crate::plan::{Plan, Plans};
 use crate::shards::{IN_ORDER, ShardList, common_len, expect_len};
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Bytes of each shard that are encoded before they are summed up: of all of them no more than the first-level cache of the machines this is for holds.
-const TILE_LEN_BYTES: usize = 2 << 10;
 
 /// RS(k, m) over one generator matrix. Shards `0..k` are data, `k..k + m` parity.
 #[derive(Debug)]
@@ -110,54 +107,6 @@ impl Codec {
         let len_bytes = self.expect_data(data)?;
         self.expect_parity(len_bytes, parity)?;
         self.encode_all(data, len_bytes, parity, write);
-        Ok(())
-    }
-
-    /// [`Codec::encode`], and the CRC32C of each block of each shard while its bytes are in the first-level cache.
-    ///
-    /// A block has `block_len_bytes`, the last one of a shard what is left. `sums[i]` becomes those of shard `i`, data and parity.
-    ///
-    /// # Errors
-    /// A shape that does not fit; then nothing has been touched.
-    pub fn encode_summed(
-        &self,
-        data: &[&[u8]],
-        parity: &mut [&mut [u8]],
-        block_len_bytes: NonZeroUsize,
-        sums: &mut [&mut [u32]],
-    ) -> Result<(), CodecError> {
-        let len_bytes = self.expect_data(data)?;
-        self.expect_parity(len_bytes, parity)?;
-        let block_count = len_bytes.div_ceil(block_len_bytes.get());
-        if sums.len() != self.shard_count() {
-            return Err(CodecError::ShardCountWrong { expected: self.shard_count(), found: sums.len() });
-        }
-        if let Some(index) = sums.iter().position(|sums| sums.len() != block_count) {
-            let found = sums[index].len();
-            return Err(CodecError::BlockCountWrong { index, expected: block_count, found });
-        }
-        for block in 0..block_count {
-            let start = block * block_len_bytes.get();
-            let end = len_bytes.min(start + block_len_bytes.get());
-            sums.iter_mut().for_each(|sums| sums[block] = 0);
-            for start in (start..end).step_by(TILE_LEN_BYTES) {
-                let tile = start..end.min(start + TILE_LEN_BYTES);
-                let mut inputs: [&[u8]; SHARD_COUNT_MAX] = [&[]; SHARD_COUNT_MAX];
-                let mut outputs: [&mut [u8]; SHARD_COUNT_MAX] = Default::default();
-                for (input, bytes) in inputs.iter_mut().zip(data) {
-                    *input = &bytes[tile.clone()];
-                }
-                for (output, bytes) in outputs.iter_mut().zip(parity.iter_mut()) {
-                    *output = &mut bytes[tile.clone()];
-                }
-                let (inputs, outputs) = (&inputs[..data.len()], &mut outputs[..self.parity_count]);
-                self.encode_all(inputs, tile.len(), outputs, Write::Replace);
-                let shards = inputs.iter().copied().chain(outputs.iter().map(|output| &**output));
-                for (sums, bytes) in sums.iter_mut().zip(shards) {
-                    sums[block] = crc32c::append(sums[block], bytes);
-                }
-            }
-        }
         Ok(())
     }
 

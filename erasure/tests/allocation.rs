@@ -3,6 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::num::NonZeroUsize;
 use strongroom_erasure::{Codec, MatrixId, Write};
 
 thread_local! {
@@ -49,6 +50,14 @@ fn the_steady_state_allocates_nothing() {
         let [first, .., last] = &mut outputs[..] else { unreachable!("six outputs") };
         let mut some = [(14, &mut **last), (9, &mut **first)];
         assert_eq!(allocations_of(|| codec.encode_some(&data, &mut some).unwrap()), 0);
+    }
+    let mut sums = [[0; 1]; 15];
+    {
+        let mut outputs: Vec<&mut [u8]> = parity.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut places: Vec<&mut [u32]> = sums.iter_mut().map(<[u32; 1]>::as_mut_slice).collect();
+        let block = NonZeroUsize::new(4096).unwrap();
+        let encode = || codec.encode_summed(&data, &mut outputs, block, &mut places).unwrap();
+        assert_eq!(allocations_of(encode), 0);
     }
     let all: Vec<&[u8]> = data.iter().copied().chain(parity.iter().map(Vec::as_slice)).collect();
     assert_eq!(allocations_of(|| assert!(codec.verify(&all).unwrap())), 0);

@@ -8,6 +8,7 @@
 //! moved it reads from where it is, and is as wary of it: where that does not come to what the slab table has, it is made from others.
 
 mod again;
+mod made;
 
 use crate::cluster::{CallError, Peers};
 use crate::fetch::Codecs;
@@ -15,6 +16,7 @@ use crate::limits::{ENCODES_MAX, SUMS_MAX};
 use again::Others;
 use bytes::Bytes;
 use futures::future::{Either, join, join_all, select, try_join_all};
+use made::Made;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +24,7 @@ use strongroom_core::FragmentSet;
 use strongroom_env::Clock;
 use strongroom_erasure::Codec;
 use strongroom_format::FormatError;
-use strongroom_format::checksum::{self, FragmentKey, fragment_block_from_plain};
+use strongroom_format::checksum::{FragmentKey, fragment_block_from_plain};
 use strongroom_format::cold::{self, ChecksumTable};
 use strongroom_format::wire::message::{
     Encode, FinishFragment, FragmentAddress, Read, Refusal, Request, Response, Source, Sources, Target,
@@ -141,10 +143,9 @@ impl Making {
         Self { target: *target, table: table(encode.generation), before }
     }
 
-    /// Sums its next blocks, once for both tables.
-    fn push(&mut self, blocks: &[u8]) -> Result<(), FormatError> {
-        for block in blocks.chunks_exact(BLOCK_LEN_BYTES as usize) {
-            let plain = checksum::crc32c(block);
+    /// Its next blocks go into both tables.
+    fn push(&mut self, made: &Made) -> Result<(), FormatError> {
+        for &plain in &made.sums {
             for table in std::iter::once(&mut self.table).chain(self.before.as_mut().map(|(table, _)| table))
             {
                 let crc = fragment_block_from_plain(table.key(), table.slice_len_bytes(), plain);
@@ -215,13 +216,13 @@ impl Encoder {
         let mut outputs = self.window(encode, &codec, &mut own, &mut others, position).await?;
         loop {
             assert_eq!(outputs.len(), all.len(), "a window for each fragment");
-            for (making, output) in all.iter_mut().zip(&outputs) {
-                making.push(output)?;
+            for (making, made) in all.iter_mut().zip(&outputs) {
+                making.push(made)?;
             }
             let writes = all
                 .iter()
                 .zip(outputs)
-                .map(|(making, output)| self.write_piece(encode, making, slice_len, position, output));
+                .map(|(making, made)| self.write_piece(encode, making, slice_len, position, made.bytes));
             let next = position + window_len(encode.profile, slice_len, position);
             if next == slice_len {
                 try_join_all(writes).await?;
@@ -245,12 +246,12 @@ impl Encoder {
         own: &mut [Option<Source>],
         others: &mut Others,
         position: u32,
-    ) -> Result<Vec<Bytes>, EncodeError> {
+    ) -> Result<Vec<Made>, EncodeError> {
         let slice_len = cold::slice_len(encode.image_len_bytes, encode.profile.data_count());
         let window = window_len(encode.profile, slice_len, position);
         if let Sources::Copies(_) = encode.sources {
             let data = self.read_window(encode, slice_len, position, window).await?;
-            return Ok(fragments_of(codec, &data, &encode.targets, window as usize));
+            return Ok(made::from_slices(codec, data, &encode.targets));
         }
         let moved = self.read_own(own, position, window).await;
         let of_target = |index: usize| moved.get(index).cloned().flatten();
@@ -263,7 +264,7 @@ impl Encoder {
         }
         let mut made = made.into_iter();
         let next = |index| of_target(index).or_else(|| made.next());
-        Ok((0..encode.targets.len()).filter_map(next).collect())
+        Ok((0..encode.targets.len()).filter_map(next).map(Made::of).collect())
     }
 
     /// The same window of each slice of the image, zero-padded where the image has ended.
@@ -443,29 +444,6 @@ fn check(encode: &Encode) -> Result<(), EncodeError> {
         fragments.insert(fragment);
     }
     Ok(())
-}
-
-/// The targets' windows, from the windows of the k slices: slices as they are, parity computed.
-fn fragments_of(codec: &Codec, data: &[Bytes], targets: &[Target], window: usize) -> Vec<Bytes> {
-    let data_count = codec.data_count();
-    let inputs: Vec<&[u8]> = data.iter().map(|bytes| &bytes[..]).collect();
-    let mut parity: Vec<(usize, Vec<u8>)> = targets
-        .iter()
-        .map(|target| usize::from(target.fragment.get()))
-        .filter(|index| *index >= data_count)
-        .map(|index| (index, vec![0; window]))
-        .collect();
-    let mut wanted: Vec<(usize, &mut [u8])> =
-        parity.iter_mut().map(|(index, bytes)| (*index, &mut bytes[..])).collect();
-    codec.encode_some(&inputs, &mut wanted).expect("k windows of one length, targets checked to be distinct");
-    let mut parity = parity.into_iter();
-    targets
-        .iter()
-        .map(|target| match data.get(usize::from(target.fragment.get())) {
-            Some(slice) => slice.clone(),
-            None => Bytes::from(parity.next().expect("one for each target that is parity").1),
-        })
-        .collect()
 }
 
 #[cfg(test)]

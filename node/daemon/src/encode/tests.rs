@@ -4,6 +4,7 @@ mod places;
 mod sums;
 
 use super::again::fragments_again;
+use super::made::Made;
 use super::{EncodeError, Making, check};
 use crate::cluster::CallError;
 use bytes::Bytes;
@@ -97,8 +98,8 @@ fn make(encode: &Encode, present: &[(usize, &[u8])]) -> Result<Vec<u32>, EncodeE
             .map(|(index, bytes)| (*index, Bytes::copy_from_slice(&bytes[range.clone()])))
             .collect();
         let outputs = fragments_again(&codec, &present, &encode.targets, WINDOW);
-        for (making, output) in all.iter_mut().zip(&outputs) {
-            making.push(output)?;
+        for (making, output) in all.iter_mut().zip(outputs) {
+            making.push(&Made::of(output))?;
         }
     }
     all.iter().try_for_each(Making::check_as_before)?;
