@@ -3,6 +3,7 @@
 //! Rounds alternate between the codecs, so that whatever else the machine does meets all of them; time is this thread's on a processor; ratios are taken round by
 //! round before their median. Before anything is timed, every codec's result is checked.
 
+mod bound;
 mod clock;
 mod hashes;
 mod isal;
@@ -11,12 +12,13 @@ mod stripe;
 
 use crate::machine::Machine;
 use anyhow::Context;
+use bound::Rates;
 use isal::Isal;
 use serde::Serialize;
 use sides::{Erasure, OfIsal, Operation, Own, Side, Simd};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use stripe::Pool;
+use stripe::{Layout, Pool};
 use strongroom_erasure::{Codec, Engine, MatrixId};
 
 /// Those that codecs are commonly measured with, and the design's.
@@ -26,8 +28,6 @@ const PROFILES: [(usize, usize); 11] =
 const LENS_BYTES: [usize; 3] = [4 << 10, 64 << 10, 1 << 20];
 /// Bytes of the cold stripes of one codec: several times the last cache of the machines this is for.
 const COLD_BYTES: usize = 192 << 20;
-/// Bytes that one product takes, at most one a cycle, on the machines that have AVX-512 and GFNI.
-const PRODUCT_LEN_BYTES: f64 = 64.0;
 
 /// Encode, verify, reconstruct and sum up, beside ISA-L and two crates.
 #[derive(Debug, clap::Args)]
@@ -53,6 +53,10 @@ pub struct Arguments {
     /// Only with stripes that stay in the caches.
     #[arg(long)]
     warm_only: bool,
+    /// So many bytes further behind the beginning of a page each shard begins than the one before. With 0 all begin at pages, as drives want it; then lines at the same place of
+    /// all shards share one set of the first-level cache.
+    #[arg(long, default_value_t = 0, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(..=4096))]
+    apart: u16,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -72,8 +76,8 @@ struct Report {
     rounds: u32,
     /// By this thread, while it measured.
     gigahertz: f64,
-    /// Bytes that copying moves, read and written together, where nothing is cached.
-    copy_gb_per_s: f64,
+    rates: Rates,
+    apart_bytes: usize,
     isal: Option<String>,
     rows: Vec<Row>,
     hashes: Vec<hashes::Hash>,
@@ -87,7 +91,7 @@ struct Row {
     parity_count: usize,
     shard_len_bytes: usize,
     cold: bool,
-    /// What the machine allows where nothing waits for memory: one product a cycle.
+    /// What the machine allows.
     bound_gb_per_s: Option<f64>,
     sides: Vec<Rate>,
 }
@@ -115,11 +119,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             None
         }
     };
+    let gigahertz = clock::gigahertz();
     let mut report = Report {
         machine: Machine::here(),
         rounds: arguments.rounds,
-        gigahertz: clock::gigahertz(),
-        copy_gb_per_s: copy_rate(),
+        gigahertz,
+        rates: Rates::here(gigahertz),
+        apart_bytes: arguments.apart.into(),
         isal: isal.as_ref().map(|_| {
             arguments.isal.as_ref().map_or("libisal.so.2".into(), |path| path.display().to_string())
         }),
@@ -135,8 +141,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         for &operation in operations {
             for &profile in profiles {
                 for len_bytes in LENS_BYTES {
-                    let mut row = measure(isal.as_ref(), operation, profile, len_bytes, cold, arguments)?;
-                    row.bound_gb_per_s = bound(&report, &row);
+                    let layout = Layout { len_bytes, apart_bytes: arguments.apart.into() };
+                    let mut row = measure(isal.as_ref(), operation, profile, layout, cold, arguments)?;
+                    row.bound_gb_per_s = report.rates.of(&row);
                     report.rows.push(row);
                 }
             }
@@ -156,23 +163,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn sides<'a>(
     isal: Option<&'a Isal>,
     profile: (usize, usize),
-    len_bytes: usize,
+    layout: Layout,
     cold: bool,
     all_engines: bool,
 ) -> anyhow::Result<Vec<Box<dyn Side + 'a>>> {
     let own = Engine::detect();
-    let mut sides: Vec<Box<dyn Side + 'a>> = vec![Box::new(Own::new(own, profile, len_bytes, cold)?)];
+    let mut sides: Vec<Box<dyn Side + 'a>> = vec![Box::new(Own::new(own, profile, layout, cold)?)];
     if let Some(isal) = isal {
-        sides.push(Box::new(OfIsal::new(isal, profile, len_bytes)?));
+        sides.push(Box::new(OfIsal::new(isal, profile, layout)?));
     }
     // The plain definition is an oracle for tests and takes minutes here.
     let others =
         Engine::available().filter(|engine| ![own.name(), Engine::naive().name()].contains(&engine.name()));
     for engine in others.filter(|_| all_engines) {
-        sides.push(Box::new(Own::new(engine, profile, len_bytes, cold)?));
+        sides.push(Box::new(Own::new(engine, profile, layout, cold)?));
     }
-    sides.push(Box::new(Erasure::new(profile, len_bytes)?));
-    sides.push(Box::new(Simd::new(profile, len_bytes)?));
+    sides.push(Box::new(Erasure::new(profile, layout.len_bytes)?));
+    sides.push(Box::new(Simd::new(profile, layout.len_bytes)?));
     Ok(sides)
 }
 
@@ -180,26 +187,23 @@ fn measure(
     isal: Option<&Isal>,
     operation: Operation,
     profile: (usize, usize),
-    len_bytes: usize,
+    layout: Layout,
     cold: bool,
     arguments: &Arguments,
 ) -> anyhow::Result<Row> {
     let mut measured = Vec::new();
     let seconds = f64::from(arguments.milliseconds) / 1e3;
-    for mut side in sides(isal, profile, len_bytes, cold, arguments.all_engines)? {
+    for mut side in sides(isal, profile, layout, cold, arguments.all_engines)? {
         if !side.can(operation) {
             continue;
         }
         let codec = Codec::new(profile.0, profile.1, side.matrix())?;
-        let mut pool = Pool::new(&codec, len_bytes, cold.then_some(COLD_BYTES));
+        let mut pool = Pool::new(&codec, layout, cold.then_some(COLD_BYTES));
         side.check(pool.next())?;
-        // One that left its own parity there.
-        if operation != Operation::Verify || side.can(Operation::Verify) {
-            let count = calibrate(&mut *side, operation, &mut pool, seconds);
-            measured.push((side, pool, count, Vec::new()));
-        }
+        let count = calibrate(&mut *side, operation, &mut pool, seconds);
+        measured.push((side, pool, count, Vec::new()));
     }
-    let bytes = (profile.0 * len_bytes) as f64;
+    let bytes = (profile.0 * layout.len_bytes) as f64;
     for _ in 0..arguments.rounds {
         for (side, pool, count, rates) in &mut measured {
             rates.push(bytes * f64::from(*count) / time(&mut **side, operation, pool, *count) / 1e9);
@@ -216,7 +220,7 @@ fn measure(
         operation,
         data_count,
         parity_count,
-        shard_len_bytes: len_bytes,
+        shard_len_bytes: layout.len_bytes,
         cold,
         bound_gb_per_s: None,
         sides: rates.collect(),
@@ -244,32 +248,6 @@ fn calibrate(side: &mut dyn Side, operation: Operation, pool: &mut Pool, seconds
     }
 }
 
-/// What the machine allows, as far as it is known: for encoding and verifying with a normalised Cauchy matrix, warm.
-fn bound(report: &Report, row: &Row) -> Option<f64> {
-    let (k, m) = (row.data_count as f64, row.parity_count as f64);
-    if row.cold {
-        return None;
-    }
-    let products = (k - 1.0) * (m - 1.0);
-    let is_known = Engine::detect().name() == "gfni512" && products > 0.0;
-    let is_bound = matches!(row.operation, Operation::Encode | Operation::Verify);
-    (is_known && is_bound).then_some(PRODUCT_LEN_BYTES * report.gigahertz * k / products)
-}
-
-/// Bytes read and written each second by copying what is not cached.
-fn copy_rate() -> f64 {
-    let from = vec![1u8; COLD_BYTES];
-    let mut to = vec![2u8; COLD_BYTES];
-    let mut rates = Vec::new();
-    for _ in 0..5 {
-        let begun = clock::cpu_seconds();
-        to.copy_from_slice(std::hint::black_box(&from));
-        std::hint::black_box(&mut to);
-        rates.push(2.0 * COLD_BYTES as f64 / (clock::cpu_seconds() - begun) / 1e9);
-    }
-    median(rates)
-}
-
 /// The middle value; the upper one of two.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -279,13 +257,14 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn print(report: &Report) {
     println!("{}", report.machine);
     println!(
-        "{:.2} GHz; copies move {:.1} GB/s; ISA-L: {}",
+        "{:.2} GHz; memory moves {:.1} GB/s; shards {} bytes apart from pages; ISA-L: {}",
         report.gigahertz,
-        report.copy_gb_per_s,
+        report.rates.moved_gb_per_s,
+        report.apart_bytes,
         report.isal.as_deref().unwrap_or("none")
     );
     println!(
-        "GB/s of data by CPU time of one thread, medians of {} rounds; in brackets how much faster the first is; bound: one product a cycle",
+        "GB/s of data by CPU time of one thread, medians of {} rounds; in brackets how much faster the first is; bound: one product of 64 bytes a cycle, sums as fast as from the first-level cache, memory where it is cold",
         report.rounds
     );
     for row in &report.rows {
@@ -311,7 +290,7 @@ fn print(report: &Report) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arguments, Isal, Operation, clock, hashes, measure, median, parse_profile};
+    use super::{Arguments, Isal, Layout, Operation, clock, hashes, measure, median, parse_profile};
     use clap::Parser;
 
     #[derive(Parser)]
@@ -331,7 +310,8 @@ mod tests {
             (Operation::Reconstruct, 0),
             (Operation::EncodeAndSum, 0),
         ] {
-            let row = measure(isal.as_ref(), operation, (3, 2), 4096, false, &line.arguments).unwrap();
+            let layout = Layout { len_bytes: 4096, apart_bytes: 128 };
+            let row = measure(isal.as_ref(), operation, (3, 2), layout, false, &line.arguments).unwrap();
             assert!(row.sides.len() > others && row.sides[0].own_ratio == 1.0);
             assert!(row.sides.iter().all(|side| side.gb_per_s > 0.0 && side.own_ratio > 0.0));
         }

@@ -11,7 +11,7 @@ use crate::kernel::Write;
 use crate::limits::SHARD_COUNT_MAX;
 use crate::matrix::Matrix;
 use crate::plan::{Plan, Plans};
-use crate::shards::{IN_ORDER, ShardList, common_len, expect_len};
+use crate::shards::{IN_ORDER, ShardList, common_len, expect_len, expect_range};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -200,8 +200,8 @@ impl Codec {
         present: &[(usize, &[u8])],
         wanted: &mut [(usize, &mut [u8])],
     ) -> Result<(), CodecError> {
-        let plan = self.plan_for_slices(present, wanted)?;
-        plan.reconstruct(&present[..self.data_count], wanted)
+        let (plan, len_bytes) = self.plan_for_slices(present, wanted)?;
+        plan.apply_in_order(&present[..self.data_count], 0..len_bytes, wanted)
     }
 
     /// Makes the bytes at the positions `range` of the wanted shards, and computes nothing else.
@@ -218,8 +218,9 @@ impl Codec {
         range: Range<usize>,
         wanted: &mut [(usize, &mut [u8])],
     ) -> Result<(), CodecError> {
-        let plan = self.plan_for_slices(present, wanted)?;
-        plan.decode_range(&present[..self.data_count], range, wanted)
+        let (plan, len_bytes) = self.plan_for_slices(present, wanted)?;
+        expect_range(&range, len_bytes)?;
+        plan.apply_in_order(&present[..self.data_count], range, wanted)
     }
 
     fn plan_for(
@@ -237,14 +238,17 @@ impl Codec {
         Ok(self.plans.get(sources, wanted, make))
     }
 
+    /// The plan, and how long what is present is.
     fn plan_for_slices(
         &self,
         present: &[(usize, &[u8])],
         wanted: &[(usize, &mut [u8])],
-    ) -> Result<Arc<Plan>, CodecError> {
+    ) -> Result<(Arc<Plan>, usize), CodecError> {
         // Those beyond the first k are not read, but a length that differs is a mistake all the same.
-        common_len(present.iter().map(|(index, bytes)| (*index, bytes.len())))?;
-        self.plan_for(present.iter().map(|shard| shard.0), wanted.iter().map(|output| output.0))
+        let len_bytes = common_len(present.iter().map(|(index, bytes)| (*index, bytes.len())))?;
+        let plan =
+            self.plan_for(present.iter().map(|shard| shard.0), wanted.iter().map(|output| output.0))?;
+        Ok((plan, len_bytes))
     }
 
     /// `m` parity slices of the length of the data.

@@ -18,7 +18,7 @@ use crate::engine::{Engine, PreparedMatrix};
 use crate::kernel::Write;
 use crate::limits::SHARD_COUNT_MAX;
 use crate::matrix::Matrix;
-use crate::shards::{ShardList, common_len, expect_len};
+use crate::shards::{IN_ORDER, ShardList, common_len, expect_len, expect_range};
 use std::ops::Range;
 
 /// How to make the wanted shards out of `k` sources. Made by [`Codec::plan`](crate::Codec::plan).
@@ -120,6 +120,35 @@ impl Plan {
         self.apply(sources, None, sums, write)
     }
 
+    /// The same where it is known that `sources` are those of the plan and `wanted` are those of the plan, each in the plan's order, and that `range` is within the sources.
+    pub(crate) fn apply_in_order(
+        &self,
+        sources: &[(usize, &[u8])],
+        range: Range<usize>,
+        wanted: &mut [(usize, &mut [u8])],
+    ) -> Result<(), CodecError> {
+        debug_assert!(self.sources().eq(sources.iter().map(|source| source.0)));
+        debug_assert!(self.wanted().eq(wanted.iter().map(|output| output.0)));
+        let mut inputs: [&[u8]; SHARD_COUNT_MAX] = [&[]; SHARD_COUNT_MAX];
+        for (input, (_, bytes)) in inputs.iter_mut().zip(sources) {
+            *input = &bytes[range.clone()];
+        }
+        let mut outputs: [&mut [u8]; SHARD_COUNT_MAX] = Default::default();
+        let (source_count, wanted_count) = (sources.len(), wanted.len());
+        for (output, (index, bytes)) in outputs.iter_mut().zip(wanted) {
+            expect_len(*index, range.len(), bytes.len())?;
+            *output = bytes;
+        }
+        self.prepared.multiply(
+            (&IN_ORDER[..wanted_count], &IN_ORDER[..source_count]),
+            &inputs[..source_count],
+            range.len(),
+            &mut outputs[..wanted_count],
+            Write::Replace,
+        );
+        Ok(())
+    }
+
     fn expect_every_source(&self, sources: &[(usize, &[u8])]) -> Result<(), CodecError> {
         let given = ShardList::collect(sources.iter().map(|source| source.0), self.shard_count)?;
         match self.sources.iter().find(|&index| given.place(index).is_none()) {
@@ -145,13 +174,7 @@ impl Plan {
             common_len(sources.iter().map(|(index, bytes)| (*index, bytes.len())))?
         };
         let range = range.unwrap_or(0..source_len);
-        if range.start > range.end || range.end > source_len {
-            return Err(CodecError::RangeOutside {
-                start: range.start,
-                end: range.end,
-                len_bytes: source_len,
-            });
-        }
+        expect_range(&range, source_len)?;
 
         let mut columns = [0; SHARD_COUNT_MAX];
         let mut inputs: [&[u8]; SHARD_COUNT_MAX] = [&[]; SHARD_COUNT_MAX];

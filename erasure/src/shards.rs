@@ -2,6 +2,7 @@
 
 use crate::CodecError;
 use crate::limits::SHARD_COUNT_MAX;
+use std::ops::Range;
 
 /// 0, 1, 2 …: selects the first rows or columns of a matrix as they stand.
 pub(crate) const IN_ORDER: [u8; SHARD_COUNT_MAX] = {
@@ -55,12 +56,20 @@ impl ShardList {
         while self.count > count {
             self.count -= 1;
             self.places[usize::from(self.indices[self.count])] = ABSENT;
+            self.indices[self.count] = 0;
         }
     }
 
     /// The indices, in the order given.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.indices[..self.count]
+    }
+
+    /// The indices and how many there are, as words: for a hash.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        // What is behind the last index is zero: `truncate` has seen to that.
+        let (words, _) = self.indices.as_chunks::<8>();
+        words.iter().map(|word| u64::from_le_bytes(*word)).chain([self.count as u64])
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -87,6 +96,15 @@ pub(crate) fn common_len(slices: impl IntoIterator<Item = (usize, usize)>) -> Re
         expect_len(index, *expected.get_or_insert(found_bytes), found_bytes)?;
     }
     Ok(expected.unwrap_or(0))
+}
+
+/// Refuses positions that are not among those of a slice of this length.
+pub(crate) fn expect_range(range: &Range<usize>, len_bytes: usize) -> Result<(), CodecError> {
+    if range.start <= range.end && range.end <= len_bytes {
+        Ok(())
+    } else {
+        Err(CodecError::RangeOutside { start: range.start, end: range.end, len_bytes })
+    }
 }
 
 /// Refuses a slice of another length.

@@ -1,7 +1,7 @@
 //! Whoever encodes: Strongroom's codec on one of its engines, and others, behind one trait.
 
 use crate::codec::isal::{Isal, Tables};
-use crate::codec::stripe::Stripe;
+use crate::codec::stripe::{Layout, Shard, Stripe};
 use anyhow::ensure;
 use reed_solomon_erasure::galois_8::ReedSolomon;
 use reed_solomon_simd::ReedSolomonEncoder;
@@ -9,7 +9,6 @@ use serde::Serialize;
 use std::num::NonZeroUsize;
 use strongroom_erasure::limits::SHARD_COUNT_MAX;
 use strongroom_erasure::{Codec, Engine, MatrixId, Write};
-use strongroom_io::AlignedBuffer;
 
 /// Bytes that a checksum is over, in the formats.
 const BLOCK: NonZeroUsize = NonZeroUsize::new(strongroom_types::units::BLOCK_LEN_BYTES as usize).unwrap();
@@ -63,18 +62,19 @@ fn lost_count(codec: &Codec) -> usize {
     codec.data_count().min(codec.parity_count())
 }
 
-fn buffers(count: usize, len_bytes: usize) -> Vec<AlignedBuffer> {
-    (0..count).map(|_| AlignedBuffer::zeroed(len_bytes)).collect()
+/// As many more shards beside a stripe of this codec.
+fn scratch(codec: &Codec, count: usize, layout: Layout) -> Vec<Shard> {
+    (0..count).map(|index| layout.shard(codec.shard_count() + index)).collect()
 }
 
 /// Slices on the stack.
-fn slices<'a>(buffers: impl Iterator<Item = &'a AlignedBuffer>) -> [&'a [u8]; SHARD_COUNT_MAX] {
+fn slices<'a>(buffers: impl Iterator<Item = &'a Shard>) -> [&'a [u8]; SHARD_COUNT_MAX] {
     let mut slices: [&[u8]; SHARD_COUNT_MAX] = [&[]; SHARD_COUNT_MAX];
     slices.iter_mut().zip(buffers).for_each(|(slice, buffer)| *slice = buffer);
     slices
 }
 
-fn slices_mut<'a>(buffers: impl Iterator<Item = &'a mut AlignedBuffer>) -> [&'a mut [u8]; SHARD_COUNT_MAX] {
+fn slices_mut<'a>(buffers: impl Iterator<Item = &'a mut Shard>) -> [&'a mut [u8]; SHARD_COUNT_MAX] {
     let mut slices: [&mut [u8]; SHARD_COUNT_MAX] = Default::default();
     slices.iter_mut().zip(buffers).for_each(|(slice, buffer)| *slice = buffer);
     slices
@@ -83,7 +83,7 @@ fn slices_mut<'a>(buffers: impl Iterator<Item = &'a mut AlignedBuffer>) -> [&'a 
 /// Strongroom's.
 pub struct Own {
     codec: Codec,
-    scratch: Vec<AlignedBuffer>,
+    scratch: Vec<Shard>,
     sums: Vec<Vec<u32>>,
     /// What the codec is told of the caches when it encodes.
     write: Write,
@@ -94,12 +94,12 @@ impl Own {
     pub fn new(
         engine: Engine,
         (data_count, parity_count): (usize, usize),
-        len_bytes: usize,
+        layout: Layout,
         cold: bool,
     ) -> anyhow::Result<Self> {
         let codec = Codec::with_engine(data_count, parity_count, MatrixId::NormalisedCauchy, engine)?;
-        let scratch = buffers(lost_count(&codec), len_bytes);
-        let sums = vec![vec![0; len_bytes.div_ceil(BLOCK.get())]; codec.shard_count()];
+        let scratch = scratch(&codec, lost_count(&codec), layout);
+        let sums = vec![vec![0; layout.len_bytes.div_ceil(BLOCK.get())]; codec.shard_count()];
         let write = if cold { Write::Stream } else { Write::Replace };
         Ok(Self { codec, scratch, sums, write, verdict: true })
     }
@@ -183,7 +183,7 @@ pub struct OfIsal<'a> {
     codec: Codec,
     encoding: Tables,
     decoding: Tables,
-    scratch: Vec<AlignedBuffer>,
+    scratch: Vec<Shard>,
     sums: Vec<u32>,
     verdict: bool,
 }
@@ -192,7 +192,7 @@ impl<'a> OfIsal<'a> {
     pub fn new(
         isal: &'a Isal,
         (data_count, parity_count): (usize, usize),
-        len_bytes: usize,
+        layout: Layout,
     ) -> anyhow::Result<Self> {
         let codec = Codec::new(data_count, parity_count, MatrixId::NormalisedCauchy)?;
         let cells: Vec<u8> =
@@ -205,7 +205,7 @@ impl<'a> OfIsal<'a> {
         let cells: Vec<u8> =
             (0..lost).flat_map(|row| present.iter().map(move |column| cell(row, column))).collect();
         let decoding = isal.tables(lost, data_count, &cells);
-        let scratch = buffers(parity_count, len_bytes);
+        let scratch = scratch(&codec, parity_count, layout);
         Ok(Self {
             isal,
             encoding,
@@ -354,10 +354,12 @@ impl Side for Simd {
     /// Its parity is its own; its decoder gives the data back.
     fn check(&mut self, stripe: &mut Stripe) -> anyhow::Result<()> {
         let Stripe { data, parity } = stripe;
-        let mut own = Stripe { data: std::mem::take(data), parity: buffers(parity.len(), parity[0].len()) };
+        let layout = Layout { len_bytes: data[0].len(), apart_bytes: 0 };
+        let own_parity = (0..parity.len()).map(|index| layout.shard(index)).collect();
+        let mut own = Stripe { data: std::mem::take(data), parity: own_parity };
         self.run(Operation::Encode, &mut own);
         let lost = own.data.len().min(own.parity.len());
-        let indexed = |shards: &[AlignedBuffer]| -> Vec<(usize, Vec<u8>)> {
+        let indexed = |shards: &[Shard]| -> Vec<(usize, Vec<u8>)> {
             shards.iter().map(|shard| shard.to_vec()).enumerate().collect()
         };
         let (present, recovery) = (indexed(&own.data).split_off(lost), indexed(&own.parity));
