@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use stripe::{Layout, Pool};
 use strongroom_erasure::{Codec, Engine, MatrixId};
+use strongroom_io::AlignedBuffer;
 
 /// Those that codecs are commonly measured with, and the design's.
 const PROFILES: [(usize, usize); 11] =
@@ -160,27 +161,41 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// All that are compared, the node's engine first. Each has its own part of `scratch`.
 fn sides<'a>(
     isal: Option<&'a Isal>,
     profile: (usize, usize),
     layout: Layout,
     cold: bool,
     all_engines: bool,
+    scratch: &'a mut [AlignedBuffer],
 ) -> anyhow::Result<Vec<Box<dyn Side + 'a>>> {
+    let mut scratch = scratch.iter_mut();
+    let mut next = || scratch.next().context("there is scratch for each side");
+    let codec = |engine| Codec::with_engine(profile.0, profile.1, MatrixId::NormalisedCauchy, engine);
     let own = Engine::detect();
-    let mut sides: Vec<Box<dyn Side + 'a>> = vec![Box::new(Own::new(own, profile, layout, cold)?)];
+    let mut sides: Vec<Box<dyn Side + 'a>> = vec![Box::new(Own::new(codec(own)?, layout, cold, next()?))];
     if let Some(isal) = isal {
-        sides.push(Box::new(OfIsal::new(isal, profile, layout)?));
+        sides.push(Box::new(OfIsal::new(isal, codec(own)?, layout, next()?)?));
     }
     // The plain definition is an oracle for tests and takes minutes here.
     let others =
         Engine::available().filter(|engine| ![own.name(), Engine::naive().name()].contains(&engine.name()));
     for engine in others.filter(|_| all_engines) {
-        sides.push(Box::new(Own::new(engine, profile, layout, cold)?));
+        sides.push(Box::new(Own::new(codec(engine)?, layout, cold, next()?)));
     }
     sides.push(Box::new(Erasure::new(profile, layout.len_bytes)?));
     sides.push(Box::new(Simd::new(profile, layout.len_bytes)?));
     Ok(sides)
+}
+
+/// A codec that is measured.
+struct Measured<'a> {
+    side: Box<dyn Side + 'a>,
+    pool: Pool<'a>,
+    /// How often in a round.
+    count: u32,
+    rates: Vec<f64>,
 }
 
 fn measure(
@@ -191,26 +206,31 @@ fn measure(
     cold: bool,
     arguments: &Arguments,
 ) -> anyhow::Result<Row> {
-    let mut measured = Vec::new();
     let seconds = f64::from(arguments.milliseconds) / 1e3;
-    for mut side in sides(isal, profile, layout, cold, arguments.all_engines)? {
-        if !side.can(operation) {
-            continue;
-        }
+    let shape = Codec::new(profile.0, profile.1, MatrixId::NormalisedCauchy)?;
+    let sides_max = Engine::available().count() + 3;
+    let mut scratch: Vec<AlignedBuffer> = (0..sides_max).map(|_| layout.arena(profile.1)).collect();
+    let mut sides = sides(isal, profile, layout, cold, arguments.all_engines, &mut scratch)?;
+    sides.retain(|side| side.can(operation));
+    let stripe_count = if cold { layout.stripe_count(&shape, COLD_BYTES) } else { 1 };
+    let arena = || layout.arena(stripe_count * shape.shard_count());
+    let mut arenas: Vec<AlignedBuffer> = sides.iter().map(|_| arena()).collect();
+    let mut measured = Vec::new();
+    for (mut side, arena) in sides.into_iter().zip(&mut arenas) {
+        side.check(layout)?;
         let codec = Codec::new(profile.0, profile.1, side.matrix())?;
-        let mut pool = Pool::new(&codec, layout, cold.then_some(COLD_BYTES));
-        side.check(pool.next())?;
+        let mut pool = Pool::new(&codec, layout, operation.parity(), arena);
         let count = calibrate(&mut *side, operation, &mut pool, seconds);
-        measured.push((side, pool, count, Vec::new()));
+        measured.push(Measured { side, pool, count, rates: Vec::new() });
     }
     let bytes = (profile.0 * layout.len_bytes) as f64;
     for _ in 0..arguments.rounds {
-        for (side, pool, count, rates) in &mut measured {
+        for Measured { side, pool, count, rates } in &mut measured {
             rates.push(bytes * f64::from(*count) / time(&mut **side, operation, pool, *count) / 1e9);
         }
     }
-    let own = measured.first().map(|(.., rates)| rates.clone()).context("the node's engine comes first")?;
-    let rates = measured.into_iter().map(|(side, _, _, rates)| Rate {
+    let own = measured.first().map(|own| own.rates.clone()).context("the node's engine comes first")?;
+    let rates = measured.into_iter().map(|Measured { side, rates, .. }| Rate {
         side: side.name(),
         own_ratio: median(own.iter().zip(&rates).map(|(own, rate)| own / rate).collect()),
         gb_per_s: median(rates),
@@ -227,7 +247,7 @@ fn measure(
     })
 }
 
-fn time(side: &mut dyn Side, operation: Operation, pool: &mut Pool, count: u32) -> f64 {
+fn time(side: &mut dyn Side, operation: Operation, pool: &mut Pool<'_>, count: u32) -> f64 {
     let begun = clock::cpu_seconds();
     for _ in 0..count {
         side.run(operation, pool.next());
@@ -236,7 +256,7 @@ fn time(side: &mut dyn Side, operation: Operation, pool: &mut Pool, count: u32) 
 }
 
 /// How often it is done in so many seconds, at least once.
-fn calibrate(side: &mut dyn Side, operation: Operation, pool: &mut Pool, seconds: f64) -> u32 {
+fn calibrate(side: &mut dyn Side, operation: Operation, pool: &mut Pool<'_>, seconds: f64) -> u32 {
     let mut count = 1;
     loop {
         let taken = time(side, operation, pool, count);
@@ -257,9 +277,10 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn print(report: &Report) {
     println!("{}", report.machine);
     println!(
-        "{:.2} GHz; memory moves {:.1} GB/s; shards {} bytes apart from pages; ISA-L: {}",
+        "{:.2} GHz; memory: {:.1} GB/s read, {:.1} GB/s written; shards {} bytes apart from pages; ISA-L: {}",
         report.gigahertz,
-        report.rates.moved_gb_per_s,
+        report.rates.read_gb_per_s,
+        report.rates.write_gb_per_s,
         report.apart_bytes,
         report.isal.as_deref().unwrap_or("none")
     );

@@ -63,12 +63,7 @@ impl Isal {
     }
 
     /// Multiplies: one output for each row.
-    pub fn multiply<'a>(
-        &self,
-        tables: &Tables,
-        inputs: impl ExactSizeIterator<Item = &'a [u8]>,
-        outputs: impl ExactSizeIterator<Item = &'a mut [u8]>,
-    ) {
+    pub fn multiply(&self, tables: &Tables, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) {
         assert!(inputs.len() == tables.columns && outputs.len() == tables.rows);
         let mut sources = [std::ptr::null(); SHARD_COUNT_MAX];
         let mut targets = [std::ptr::null_mut(); SHARD_COUNT_MAX];

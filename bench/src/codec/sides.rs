@@ -1,7 +1,7 @@
 //! Whoever encodes: Strongroom's codec on one of its engines, and others, behind one trait.
 
 use crate::codec::isal::{Isal, Tables};
-use crate::codec::stripe::{Layout, Shard, Stripe};
+use crate::codec::stripe::{Layout, Parity, Stripe, lost_count};
 use anyhow::ensure;
 use reed_solomon_erasure::galois_8::ReedSolomon;
 use reed_solomon_simd::ReedSolomonEncoder;
@@ -28,6 +28,14 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// What it does with parity.
+    pub fn parity(self) -> Parity {
+        match self {
+            Self::Encode | Self::EncodeAndSum => Parity::Written,
+            Self::Verify | Self::Reconstruct => Parity::Read,
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Encode, Self::Verify, Self::Reconstruct, Self::EncodeAndSum];
 
@@ -51,61 +59,61 @@ pub trait Side {
     fn matrix(&self) -> MatrixId {
         MatrixId::NormalisedCauchy
     }
-    /// Does it once.
-    fn run(&mut self, operation: Operation, stripe: &mut Stripe);
-    /// Whether it does what it should; with a stripe whose parity is right.
-    fn check(&mut self, stripe: &mut Stripe) -> anyhow::Result<()>;
+    /// Does it once, with a stripe whose parity is as the operation wants it.
+    fn run(&mut self, operation: Operation, stripe: &mut Stripe<'_>);
+    /// Whether it does what it should.
+    fn check(&mut self, layout: Layout) -> anyhow::Result<()>;
 }
 
-/// Data shards that are lost in a reconstruction, the first ones.
-fn lost_count(codec: &Codec) -> usize {
-    codec.data_count().min(codec.parity_count())
+/// Has `work` done with a stripe of its own.
+fn with_stripe<T>(
+    codec: &Codec,
+    layout: Layout,
+    parity: Parity,
+    work: impl FnOnce(&mut Stripe<'_>) -> T,
+) -> T {
+    let mut arena = layout.arena(codec.shard_count());
+    work(&mut Stripe::new(codec, layout, parity, &mut arena, 7))
 }
 
-/// As many more shards beside a stripe of this codec.
-fn scratch(codec: &Codec, count: usize, layout: Layout) -> Vec<Shard> {
-    (0..count).map(|index| layout.shard(codec.shard_count() + index)).collect()
+/// Whether `run` writes the parity that `codec` makes.
+fn encodes(codec: &Codec, layout: Layout, run: impl FnOnce(&mut Stripe<'_>)) -> bool {
+    with_stripe(codec, layout, Parity::Written, |stripe| {
+        let expected: Vec<Vec<u8>> = stripe.parity.iter().map(|shard| shard.to_vec()).collect();
+        stripe.parity.iter_mut().for_each(|shard| shard.fill(0xEE));
+        run(stripe);
+        stripe.parity.iter().zip(&expected).all(|(found, expected)| **found == expected[..])
+    })
 }
 
-/// Slices on the stack.
-fn slices<'a>(buffers: impl Iterator<Item = &'a Shard>) -> [&'a [u8]; SHARD_COUNT_MAX] {
-    let mut slices: [&[u8]; SHARD_COUNT_MAX] = [&[]; SHARD_COUNT_MAX];
-    slices.iter_mut().zip(buffers).for_each(|(slice, buffer)| *slice = buffer);
-    slices
-}
-
-fn slices_mut<'a>(buffers: impl Iterator<Item = &'a mut Shard>) -> [&'a mut [u8]; SHARD_COUNT_MAX] {
-    let mut slices: [&mut [u8]; SHARD_COUNT_MAX] = Default::default();
-    slices.iter_mut().zip(buffers).for_each(|(slice, buffer)| *slice = buffer);
-    slices
+/// The sums of all shards, by blocks of this length.
+fn sums_of(stripe: &Stripe<'_>, block_len_bytes: usize) -> Vec<Vec<u32>> {
+    let shards = stripe.data.iter().copied().chain(stripe.parity.iter().map(|shard| &**shard));
+    shards.map(|shard| shard.chunks(block_len_bytes).map(::crc32c::crc32c).collect()).collect()
 }
 
 /// Strongroom's.
-pub struct Own {
+pub struct Own<'a> {
     codec: Codec,
-    scratch: Vec<Shard>,
+    wanted: Vec<(usize, &'a mut [u8])>,
     sums: Vec<Vec<u32>>,
     /// What the codec is told of the caches when it encodes.
     write: Write,
     verdict: bool,
 }
 
-impl Own {
-    pub fn new(
-        engine: Engine,
-        (data_count, parity_count): (usize, usize),
-        layout: Layout,
-        cold: bool,
-    ) -> anyhow::Result<Self> {
-        let codec = Codec::with_engine(data_count, parity_count, MatrixId::NormalisedCauchy, engine)?;
-        let scratch = scratch(&codec, lost_count(&codec), layout);
+impl<'a> Own<'a> {
+    /// `scratch` has room for as many shards as parity has.
+    pub fn new(codec: Codec, layout: Layout, cold: bool, scratch: &'a mut [u8]) -> Self {
+        let wanted = layout.shards(scratch, codec.shard_count());
+        let wanted = wanted.into_iter().take(lost_count(&codec)).enumerate().collect();
         let sums = vec![vec![0; layout.len_bytes.div_ceil(BLOCK.get())]; codec.shard_count()];
         let write = if cold { Write::Stream } else { Write::Replace };
-        Ok(Self { codec, scratch, sums, write, verdict: true })
+        Self { codec, wanted, sums, write, verdict: true }
     }
 }
 
-impl Side for Own {
+impl Side for Own<'_> {
     fn name(&self) -> String {
         self.codec.engine().name().into()
     }
@@ -114,65 +122,43 @@ impl Side for Own {
         true
     }
 
-    fn run(&mut self, operation: Operation, Stripe { data, parity }: &mut Stripe) {
-        let (k, m) = (self.codec.data_count(), self.codec.parity_count());
-        let inputs = slices(data.iter());
+    fn run(&mut self, operation: Operation, stripe: &mut Stripe<'_>) {
         let done = match operation {
-            Operation::Encode => {
-                let mut outputs = slices_mut(parity.iter_mut());
-                self.codec.encode_with(&inputs[..k], &mut outputs[..m], self.write)
-            }
-            Operation::Verify => {
-                let all = slices(data.iter().chain(parity.iter()));
-                self.codec.verify(&all[..k + m]).map(|verdict| self.verdict = verdict)
-            }
-            Operation::Reconstruct => {
-                let lost = lost_count(&self.codec);
-                let all = slices(data.iter().chain(parity.iter()));
-                let mut present: [(usize, &[u8]); SHARD_COUNT_MAX] = [(0, &[]); SHARD_COUNT_MAX];
-                for (place, index) in present.iter_mut().zip(lost..lost + k) {
-                    *place = (index, all[index]);
-                }
-                let mut wanted: [(usize, &mut [u8]); SHARD_COUNT_MAX] = Default::default();
-                for (place, (index, buffer)) in wanted.iter_mut().zip(self.scratch.iter_mut().enumerate()) {
-                    *place = (index, buffer);
-                }
-                self.codec.reconstruct_some(&present[..k], &mut wanted[..lost])
-            }
+            Operation::Encode => self.codec.encode_with(&stripe.data, &mut stripe.parity, self.write),
+            Operation::Verify => self.codec.verify(&stripe.all).map(|verdict| self.verdict = verdict),
+            Operation::Reconstruct => self.codec.reconstruct_some(&stripe.sources, &mut self.wanted),
             Operation::EncodeAndSum => {
-                let mut outputs = slices_mut(parity.iter_mut());
                 let mut sums: [&mut [u32]; SHARD_COUNT_MAX] = Default::default();
                 sums.iter_mut().zip(&mut self.sums).for_each(|(slice, sums)| *slice = sums);
-                self.codec.encode_summed(&inputs[..k], &mut outputs[..m], BLOCK, &mut sums[..k + m])
+                let sums = &mut sums[..self.codec.shard_count()];
+                self.codec.encode_summed(&stripe.data, &mut stripe.parity, BLOCK, sums)
             }
         };
         done.expect("shapes fit");
     }
 
-    fn check(&mut self, stripe: &mut Stripe) -> anyhow::Result<()> {
-        let expected: Vec<Vec<u8>> = stripe.parity.iter().map(|shard| shard.to_vec()).collect();
+    fn check(&mut self, layout: Layout) -> anyhow::Result<()> {
+        let codec = Codec::with_engine(
+            self.codec.data_count(),
+            self.codec.parity_count(),
+            self.matrix(),
+            Engine::scalar(),
+        )?;
         for operation in [Operation::Encode, Operation::EncodeAndSum] {
-            stripe.parity.iter_mut().for_each(|shard| shard.fill(0xEE));
-            self.run(operation, stripe);
-            let same = stripe.parity.iter().zip(&expected).all(|(found, expected)| found[..] == expected[..]);
-            ensure!(same, "{} encodes differently", self.name());
+            let right = encodes(&codec, layout, |stripe| self.run(operation, stripe));
+            ensure!(right, "{} encodes differently", self.name());
         }
-        for (shard, sums) in stripe.slices().into_iter().zip(&self.sums) {
-            let expected: Vec<u32> =
-                shard.chunks(BLOCK.get()).map(strongroom_format::checksum::crc32c).collect();
-            ensure!(*sums == expected, "{} sums differently", self.name());
+        let sums = with_stripe(&codec, layout, Parity::Written, |stripe| sums_of(stripe, BLOCK.get()));
+        ensure!(self.sums == sums, "{} sums differently", self.name());
+        let right = with_stripe(&codec, layout, Parity::Read, |stripe| {
+            self.run(Operation::Reconstruct, stripe);
+            self.wanted.iter().all(|(index, made)| **made == *stripe.all[*index])
+        });
+        ensure!(right, "{} reconstructs something else", self.name());
+        for (parity, expected) in [(Parity::Wrong, false), (Parity::Read, true)] {
+            with_stripe(&codec, layout, parity, |stripe| self.run(Operation::Verify, stripe));
+            ensure!(self.verdict == expected, "{} finds {parity:?} {}", self.name(), self.verdict);
         }
-        self.run(Operation::Reconstruct, stripe);
-        let same = stripe.data.iter().zip(&self.scratch).all(|(data, made)| data[..] == made[..]);
-        ensure!(same, "{} reconstructs something else", self.name());
-        self.run(Operation::Verify, stripe);
-        ensure!(self.verdict, "{} rejects good shards", self.name());
-        let last = stripe.len_bytes() - 1;
-        stripe.data[0][last] ^= 1;
-        self.run(Operation::Verify, stripe);
-        stripe.data[0][last] ^= 1;
-        ensure!(!self.verdict, "{} accepts a wrong bit", self.name());
-        self.verdict = true;
         Ok(())
     }
 }
@@ -183,18 +169,15 @@ pub struct OfIsal<'a> {
     codec: Codec,
     encoding: Tables,
     decoding: Tables,
-    scratch: Vec<Shard>,
+    scratch: Vec<&'a mut [u8]>,
     sums: Vec<u32>,
     verdict: bool,
 }
 
 impl<'a> OfIsal<'a> {
-    pub fn new(
-        isal: &'a Isal,
-        (data_count, parity_count): (usize, usize),
-        layout: Layout,
-    ) -> anyhow::Result<Self> {
-        let codec = Codec::new(data_count, parity_count, MatrixId::NormalisedCauchy)?;
+    /// `scratch` has room for as many shards as parity has.
+    pub fn new(isal: &'a Isal, codec: Codec, layout: Layout, scratch: &'a mut [u8]) -> anyhow::Result<Self> {
+        let (data_count, parity_count) = (codec.data_count(), codec.parity_count());
         let cells: Vec<u8> =
             (data_count..codec.shard_count()).flat_map(|row| codec.generator().row(row).to_vec()).collect();
         let encoding = isal.tables(parity_count, data_count, &cells);
@@ -205,16 +188,9 @@ impl<'a> OfIsal<'a> {
         let cells: Vec<u8> =
             (0..lost).flat_map(|row| present.iter().map(move |column| cell(row, column))).collect();
         let decoding = isal.tables(lost, data_count, &cells);
-        let scratch = scratch(&codec, parity_count, layout);
-        Ok(Self {
-            isal,
-            encoding,
-            decoding,
-            scratch,
-            sums: vec![0; codec.shard_count()],
-            codec,
-            verdict: true,
-        })
+        let scratch = layout.shards(scratch, codec.shard_count());
+        let sums = vec![0; codec.shard_count()];
+        Ok(Self { isal, encoding, decoding, scratch, sums, codec, verdict: true })
     }
 }
 
@@ -227,45 +203,50 @@ impl Side for OfIsal<'_> {
         true
     }
 
-    fn run(&mut self, operation: Operation, Stripe { data, parity }: &mut Stripe) {
-        let inputs = data.iter().map(|shard| &shard[..]);
+    fn run(&mut self, operation: Operation, stripe: &mut Stripe<'_>) {
         match operation {
-            Operation::Encode => {
-                self.isal.multiply(&self.encoding, inputs, parity.iter_mut().map(|shard| &mut shard[..]));
-            }
+            Operation::Encode => self.isal.multiply(&self.encoding, &stripe.data, &mut stripe.parity),
             Operation::Verify => {
-                let outputs = self.scratch.iter_mut().map(|shard| &mut shard[..]);
-                self.isal.multiply(&self.encoding, inputs, outputs);
-                self.verdict = self.scratch.iter().zip(parity).all(|(made, parity)| made[..] == parity[..]);
+                let (data, parity) = stripe.all.split_at(self.codec.data_count());
+                self.isal.multiply(&self.encoding, data, &mut self.scratch);
+                self.verdict = self.scratch.iter().zip(parity).all(|(made, parity)| **made == **parity);
             }
             Operation::Reconstruct => {
                 let lost = lost_count(&self.codec);
-                let all = slices(data.iter().chain(parity.iter()));
-                let inputs = all[lost..lost + self.codec.data_count()].iter().copied();
-                let outputs = self.scratch[..lost].iter_mut().map(|shard| &mut shard[..]);
-                self.isal.multiply(&self.decoding, inputs, outputs);
+                let sources = &stripe.all[lost..lost + self.codec.data_count()];
+                self.isal.multiply(&self.decoding, sources, &mut self.scratch[..lost]);
             }
             Operation::EncodeAndSum => {
-                self.isal.multiply(&self.encoding, inputs, parity.iter_mut().map(|shard| &mut shard[..]));
-                for (sum, shard) in self.sums.iter_mut().zip(data.iter().chain(parity.iter())) {
+                self.isal.multiply(&self.encoding, &stripe.data, &mut stripe.parity);
+                let (of_data, of_parity) = self.sums.split_at_mut(stripe.data.len());
+                for (sum, shard) in of_data.iter_mut().zip(&stripe.data) {
+                    *sum = self.isal.crc32c(shard);
+                }
+                for (sum, shard) in of_parity.iter_mut().zip(&stripe.parity) {
                     *sum = self.isal.crc32c(shard);
                 }
             }
         }
     }
 
-    fn check(&mut self, stripe: &mut Stripe) -> anyhow::Result<()> {
-        let expected: Vec<Vec<u8>> = stripe.parity.iter().map(|shard| shard.to_vec()).collect();
-        self.run(Operation::EncodeAndSum, stripe);
-        let same = stripe.parity.iter().zip(&expected).all(|(found, expected)| found[..] == expected[..]);
-        ensure!(same, "ISA-L encodes differently");
-        let sums: Vec<u32> = stripe.slices().into_iter().map(strongroom_format::checksum::crc32c).collect();
-        ensure!(self.sums == sums, "ISA-L sums differently");
-        self.run(Operation::Verify, stripe);
-        ensure!(self.verdict, "ISA-L rejects good shards");
-        self.run(Operation::Reconstruct, stripe);
-        let mut pairs = stripe.data.iter().zip(&self.scratch).take(lost_count(&self.codec));
-        ensure!(pairs.all(|(data, made)| data[..] == made[..]), "ISA-L reconstructs something else");
+    fn check(&mut self, layout: Layout) -> anyhow::Result<()> {
+        let codec = Codec::new(self.codec.data_count(), self.codec.parity_count(), self.matrix())?;
+        for operation in [Operation::Encode, Operation::EncodeAndSum] {
+            let right = encodes(&codec, layout, |stripe| self.run(operation, stripe));
+            ensure!(right, "ISA-L encodes differently");
+        }
+        let sums = with_stripe(&codec, layout, Parity::Written, |stripe| sums_of(stripe, layout.len_bytes));
+        ensure!(self.sums == sums.concat(), "ISA-L sums differently");
+        let right = with_stripe(&codec, layout, Parity::Read, |stripe| {
+            self.run(Operation::Reconstruct, stripe);
+            let mut pairs = stripe.all.iter().zip(&self.scratch).take(lost_count(&codec));
+            pairs.all(|(data, made)| **data == **made)
+        });
+        ensure!(right, "ISA-L reconstructs something else");
+        for (parity, expected) in [(Parity::Wrong, false), (Parity::Read, true)] {
+            with_stripe(&codec, layout, parity, |stripe| self.run(Operation::Verify, stripe));
+            ensure!(self.verdict == expected, "ISA-L finds {parity:?} {}", self.verdict);
+        }
         Ok(())
     }
 }
@@ -297,38 +278,36 @@ impl Side for Erasure {
         MatrixId::Vandermonde
     }
 
-    fn run(&mut self, operation: Operation, Stripe { data, parity }: &mut Stripe) {
-        let (k, m) = (self.codec.data_shard_count(), self.codec.parity_shard_count());
+    fn run(&mut self, operation: Operation, stripe: &mut Stripe<'_>) {
         match operation {
             Operation::Encode => {
-                let (inputs, mut outputs) = (slices(data.iter()), slices_mut(parity.iter_mut()));
-                self.codec.encode_sep(&inputs[..k], &mut outputs[..m]).expect("shapes fit");
+                self.codec.encode_sep(&stripe.data, &mut stripe.parity).expect("shapes fit");
             }
             _ => {
-                let all = slices(data.iter().chain(parity.iter()));
-                let right = self.codec.verify_with_buffer(&all[..k + m], &mut self.scratch);
+                let right = self.codec.verify_with_buffer(&stripe.all, &mut self.scratch);
                 assert!(right.expect("shapes fit"));
             }
         }
     }
 
-    fn check(&mut self, stripe: &mut Stripe) -> anyhow::Result<()> {
-        let expected: Vec<Vec<u8>> = stripe.parity.iter().map(|shard| shard.to_vec()).collect();
-        self.run(Operation::Encode, stripe);
-        let same = stripe.parity.iter().zip(&expected).all(|(found, expected)| found[..] == expected[..]);
-        ensure!(same, "reed-solomon-erasure encodes another parity than the Vandermonde matrix");
+    fn check(&mut self, layout: Layout) -> anyhow::Result<()> {
+        let (k, m) = (self.codec.data_shard_count(), self.codec.parity_shard_count());
+        let codec = Codec::new(k, m, self.matrix())?;
+        let right = encodes(&codec, layout, |stripe| self.run(Operation::Encode, stripe));
+        ensure!(right, "reed-solomon-erasure encodes another parity than the Vandermonde matrix");
         Ok(())
     }
 }
 
 /// The crate `reed-solomon-simd`, another code.
 pub struct Simd {
+    profile: (usize, usize),
     encoder: ReedSolomonEncoder,
 }
 
 impl Simd {
-    pub fn new((data_count, parity_count): (usize, usize), len_bytes: usize) -> anyhow::Result<Self> {
-        Ok(Self { encoder: ReedSolomonEncoder::new(data_count, parity_count, len_bytes)? })
+    pub fn new(profile: (usize, usize), len_bytes: usize) -> anyhow::Result<Self> {
+        Ok(Self { profile, encoder: ReedSolomonEncoder::new(profile.0, profile.1, len_bytes)? })
     }
 }
 
@@ -341,32 +320,29 @@ impl Side for Simd {
         operation == Operation::Encode
     }
 
-    fn run(&mut self, _: Operation, Stripe { data, parity }: &mut Stripe) {
-        for shard in data.iter() {
-            self.encoder.add_original_shard(&shard[..]).expect("shapes fit");
+    fn run(&mut self, _: Operation, stripe: &mut Stripe<'_>) {
+        for shard in &stripe.data {
+            self.encoder.add_original_shard(shard).expect("shapes fit");
         }
         let made = self.encoder.encode().expect("shapes fit");
-        for (shard, made) in parity.iter_mut().zip(made.recovery_iter()) {
+        for (shard, made) in stripe.parity.iter_mut().zip(made.recovery_iter()) {
             shard.copy_from_slice(made);
         }
     }
 
     /// Its parity is its own; its decoder gives the data back.
-    fn check(&mut self, stripe: &mut Stripe) -> anyhow::Result<()> {
-        let Stripe { data, parity } = stripe;
-        let layout = Layout { len_bytes: data[0].len(), apart_bytes: 0 };
-        let own_parity = (0..parity.len()).map(|index| layout.shard(index)).collect();
-        let mut own = Stripe { data: std::mem::take(data), parity: own_parity };
-        self.run(Operation::Encode, &mut own);
-        let lost = own.data.len().min(own.parity.len());
-        let indexed = |shards: &[Shard]| -> Vec<(usize, Vec<u8>)> {
-            shards.iter().map(|shard| shard.to_vec()).enumerate().collect()
-        };
-        let (present, recovery) = (indexed(&own.data).split_off(lost), indexed(&own.parity));
-        let made = reed_solomon_simd::decode(own.data.len(), own.parity.len(), present, recovery)?;
-        let right =
-            (0..lost).all(|index| made.get(&index).is_some_and(|made| made[..] == own.data[index][..]));
-        *data = own.data;
+    fn check(&mut self, layout: Layout) -> anyhow::Result<()> {
+        let (k, m) = self.profile;
+        let codec = Codec::new(k, m, self.matrix())?;
+        let lost = lost_count(&codec);
+        let right = with_stripe(&codec, layout, Parity::Written, |stripe| {
+            self.run(Operation::Encode, stripe);
+            let present = stripe.data.iter().enumerate().skip(lost);
+            let recovery = stripe.parity.iter().enumerate();
+            let made = reed_solomon_simd::decode(k, m, present, recovery)?;
+            let is_right = |index| made.get(&index).is_some_and(|made| made[..] == *stripe.data[index]);
+            anyhow::Ok((0..lost).all(is_right))
+        })?;
         ensure!(right, "reed-solomon-simd does not give the data back");
         Ok(())
     }

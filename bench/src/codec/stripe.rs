@@ -1,6 +1,5 @@
-//! What is encoded: shards in memory, one stripe for warm figures, more than any cache holds for cold ones.
+//! What is encoded: shards in memory, one stripe for warm figures, more than any cache holds for cold ones. Lists of slices are made beforehand: a caller has them.
 
-use std::ops::{Deref, DerefMut};
 use strongroom_erasure::Codec;
 use strongroom_io::AlignedBuffer;
 
@@ -15,90 +14,99 @@ pub struct Layout {
     pub apart_bytes: usize,
 }
 
-/// A shard in memory.
-pub struct Shard {
-    buffer: AlignedBuffer,
-    start: usize,
-    len_bytes: usize,
+/// What is done with parity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// It is written.
+    Written,
+    /// It is read.
+    Read,
+    /// It is read, and one bit of the data is wrong.
+    Wrong,
 }
 
-/// Shards of one length, data first.
-pub struct Stripe {
-    pub data: Vec<Shard>,
-    pub parity: Vec<Shard>,
-}
-
-impl Layout {
-    /// Zeros for the shard of this index.
-    pub fn shard(self, index: usize) -> Shard {
-        let start = index * self.apart_bytes % PAGE_LEN_BYTES;
-        let buffer = AlignedBuffer::zeroed((start + self.len_bytes).next_multiple_of(PAGE_LEN_BYTES));
-        Shard { buffer, start, len_bytes: self.len_bytes }
-    }
-}
-
-impl Deref for Shard {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.buffer[self.start..self.start + self.len_bytes]
-    }
-}
-
-impl DerefMut for Shard {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start..self.start + self.len_bytes]
-    }
+/// Shards of one length. Where parity is written `all` and `sources` are empty, else `parity` is.
+#[derive(Default)]
+pub struct Stripe<'a> {
+    pub data: Vec<&'a [u8]>,
+    pub parity: Vec<&'a mut [u8]>,
+    pub all: Vec<&'a [u8]>,
+    /// Those that are there where as many data shards are lost as can be, the first ones.
+    pub sources: Vec<(usize, &'a [u8])>,
 }
 
 /// Stripes that are gone through one after the other.
-pub struct Pool {
-    stripes: Vec<Stripe>,
+pub struct Pool<'a> {
+    stripes: Vec<Stripe<'a>>,
     next: usize,
 }
 
-impl Stripe {
-    /// Data from a seed; parity as `codec` makes it.
-    pub fn new(codec: &Codec, layout: Layout, seed: u64) -> Self {
-        let mut state = seed.wrapping_mul(2) + 1;
-        let mut fill = |mut shard: Shard| {
-            for word in shard.as_chunks_mut::<8>().0 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                *word = (state ^ state >> 29).to_le_bytes();
-            }
-            shard
-        };
-        let data = (0..codec.data_count()).map(|index| fill(layout.shard(index))).collect();
-        let parity = (codec.data_count()..codec.shard_count()).map(|index| layout.shard(index)).collect();
-        let mut stripe = Self { data, parity };
-        let mut parity = std::mem::take(&mut stripe.parity);
-        let mut outputs: Vec<&mut [u8]> = parity.iter_mut().map(|shard| &mut shard[..]).collect();
-        codec.encode(&stripe.slices()[..], &mut outputs).expect("shapes fit");
-        stripe.parity = parity;
-        stripe
+/// Data shards that are lost in a reconstruction, the first ones.
+pub fn lost_count(codec: &Codec) -> usize {
+    codec.data_count().min(codec.parity_count())
+}
+
+impl Layout {
+    /// Bytes from the page in which a shard begins to that of the next one.
+    fn pitch(self) -> usize {
+        let room = if self.apart_bytes > 0 { PAGE_LEN_BYTES } else { 0 };
+        (self.len_bytes + room).next_multiple_of(PAGE_LEN_BYTES)
     }
 
-    /// All shards in their order.
-    pub fn slices(&self) -> Vec<&[u8]> {
-        self.data.iter().chain(&self.parity).map(|shard| &shard[..]).collect()
+    /// Memory for so many shards.
+    pub fn arena(self, count: usize) -> AlignedBuffer {
+        AlignedBuffer::zeroed(count * self.pitch())
     }
 
-    /// Bytes of a shard.
-    pub fn len_bytes(&self) -> usize {
-        self.data.first().map_or(0, |shard| shard.len())
+    /// Shards in memory of [`Layout::arena`], those of a stripe from `first_index` on.
+    pub fn shards(self, arena: &mut [u8], first_index: usize) -> Vec<&mut [u8]> {
+        let rooms = arena.chunks_exact_mut(self.pitch()).zip(first_index..);
+        let starts = rooms.map(|(room, index)| (index * self.apart_bytes % PAGE_LEN_BYTES, room));
+        starts.map(|(start, room)| &mut room[start..start + self.len_bytes]).collect()
+    }
+
+    /// Stripes that take so many bytes, at least one.
+    pub fn stripe_count(self, codec: &Codec, bytes: usize) -> usize {
+        bytes.div_ceil(codec.shard_count() * self.len_bytes).max(1)
     }
 }
 
-impl Pool {
-    /// One stripe, or as many as `bytes` of data and parity take.
-    pub fn new(codec: &Codec, layout: Layout, bytes: Option<usize>) -> Self {
-        let count = bytes.map_or(1, |bytes| bytes.div_ceil(codec.shard_count() * layout.len_bytes));
-        let stripes = (0..count as u64).map(|seed| Stripe::new(codec, layout, seed)).collect();
-        Self { stripes, next: 0 }
+impl<'a> Stripe<'a> {
+    /// Data from a seed; parity as `codec` makes it.
+    pub fn new(codec: &Codec, layout: Layout, parity: Parity, arena: &'a mut [u8], seed: u64) -> Self {
+        let mut state = seed.wrapping_mul(2) + 1;
+        let mut data = layout.shards(arena, 0);
+        let mut made = data.split_off(codec.data_count());
+        for word in data.iter_mut().flat_map(|shard| shard.as_chunks_mut::<8>().0) {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *word = (state ^ state >> 29).to_le_bytes();
+        }
+        let shared: Vec<&[u8]> = data.iter().map(|shard| &**shard).collect();
+        codec.encode(&shared, &mut made).expect("shapes fit");
+        if parity == Parity::Wrong {
+            *data[0].last_mut().expect("a shard has bytes") ^= 1;
+        }
+        let data: Vec<&[u8]> = data.into_iter().map(|shard| &*shard).collect();
+        if parity == Parity::Written {
+            return Self { data, parity: made, ..Self::default() };
+        }
+        let all: Vec<&[u8]> = data.iter().copied().chain(made.into_iter().map(|shard| &*shard)).collect();
+        let present = lost_count(codec)..lost_count(codec) + codec.data_count();
+        let sources = present.map(|index| (index, all[index])).collect();
+        Self { data, parity: Vec::new(), all, sources }
+    }
+}
+
+impl<'a> Pool<'a> {
+    /// As many as the arena has room for.
+    pub fn new(codec: &Codec, layout: Layout, parity: Parity, arena: &'a mut [u8]) -> Self {
+        let of_stripe = arena.chunks_exact_mut(codec.shard_count() * layout.pitch());
+        let stripe = |(arena, seed)| Stripe::new(codec, layout, parity, arena, seed);
+        Self { stripes: of_stripe.zip(0..).map(stripe).collect(), next: 0 }
     }
 
     /// The one that was used longest ago.
-    pub fn next(&mut self) -> &mut Stripe {
+    pub fn next(&mut self) -> &mut Stripe<'a> {
         let index = self.next;
         self.next = if index + 1 == self.stripes.len() { 0 } else { index + 1 };
         &mut self.stripes[index]
