@@ -19,7 +19,7 @@ use sides::{Erasure, OfIsal, Operation, Own, Side, Simd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use stripe::{Layout, Pool};
-use strongroom_erasure::{Codec, Engine, MatrixId};
+use strongroom_erasure::{Codec, Engine, MatrixId, Write};
 use strongroom_io::AlignedBuffer;
 
 /// Those that codecs are commonly measured with, and the design's.
@@ -174,15 +174,19 @@ fn sides<'a>(
     let mut next = || scratch.next().context("there is scratch for each side");
     let codec = |engine| Codec::with_engine(profile.0, profile.1, MatrixId::NormalisedCauchy, engine);
     let own = Engine::detect();
-    let mut sides: Vec<Box<dyn Side + 'a>> = vec![Box::new(Own::new(codec(own)?, layout, cold, next()?))];
+    let mut sides: Vec<Box<dyn Side + 'a>> =
+        vec![Box::new(Own::new(codec(own)?, layout, Write::Replace, next()?))];
     if let Some(isal) = isal {
         sides.push(Box::new(OfIsal::new(isal, codec(own)?, layout, next()?)?));
+    }
+    if cold {
+        sides.push(Box::new(Own::new(codec(own)?, layout, Write::Stream, next()?)));
     }
     // The plain definition is an oracle for tests and takes minutes here.
     let others =
         Engine::available().filter(|engine| ![own.name(), Engine::naive().name()].contains(&engine.name()));
     for engine in others.filter(|_| all_engines) {
-        sides.push(Box::new(Own::new(codec(engine)?, layout, cold, next()?)));
+        sides.push(Box::new(Own::new(codec(engine)?, layout, Write::Replace, next()?)));
     }
     sides.push(Box::new(Erasure::new(profile, layout.len_bytes)?));
     sides.push(Box::new(Simd::new(profile, layout.len_bytes)?));
@@ -208,7 +212,7 @@ fn measure(
 ) -> anyhow::Result<Row> {
     let seconds = f64::from(arguments.milliseconds) / 1e3;
     let shape = Codec::new(profile.0, profile.1, MatrixId::NormalisedCauchy)?;
-    let sides_max = Engine::available().count() + 3;
+    let sides_max = Engine::available().count() + 4;
     let mut scratch: Vec<AlignedBuffer> = (0..sides_max).map(|_| layout.arena(profile.1)).collect();
     let mut sides = sides(isal, profile, layout, cold, arguments.all_engines, &mut scratch)?;
     sides.retain(|side| side.can(operation));
@@ -320,11 +324,19 @@ mod tests {
         arguments: Arguments,
     }
 
+    /// ISA-L, if the machine has it. Where `STRONGROOM_NO_SKIP` is set, it must.
+    fn isal() -> Option<Isal> {
+        let isal = Isal::load(None);
+        let must = std::env::var_os("STRONGROOM_NO_SKIP").is_some_and(|value| !value.is_empty());
+        assert!(!must || isal.is_ok(), "STRONGROOM_NO_SKIP is set: {:#}", isal.err().unwrap());
+        isal.ok()
+    }
+
     /// Each side is checked before it is timed, so this is where one that computes something else is seen.
     #[test]
     fn every_operation_is_measured_with_every_side_that_has_it() {
         let line = Line::parse_from(["codec", "--rounds", "1", "--milliseconds", "1", "--all-engines"]);
-        let isal = Isal::load(None).ok();
+        let isal = isal();
         for (operation, others) in [
             (Operation::Encode, 2),
             (Operation::Verify, 1),
@@ -340,7 +352,7 @@ mod tests {
 
     #[test]
     fn hashes_are_those_of_the_crates() {
-        let hashes = hashes::measure(Isal::load(None).ok().as_ref(), 1).unwrap();
+        let hashes = hashes::measure(isal().as_ref(), 1).unwrap();
         assert!(hashes.iter().all(|hash| hash.gb_per_s > 0.0 && !hash.others.is_empty()));
     }
 

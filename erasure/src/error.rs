@@ -97,6 +97,12 @@ pub enum CodecError {
         /// The index as given.
         index: usize,
     },
+    /// A sum of a parity shard that is not encoded.
+    #[error("shard {index} is to be summed, and is neither data nor wanted")]
+    NotWanted {
+        /// The index as given.
+        index: usize,
+    },
     /// Fewer than `k` shards are at hand: the bytes cannot be had from these.
     #[error("{needed} shards are needed, {found} are at hand")]
     TooFewShards {

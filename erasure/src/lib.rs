@@ -36,11 +36,11 @@
 //! | module | owns |
 //! |---|---|
 //! | [`limits`] | how many shards a codec may have |
+//! | [`off`] | which instructions are not to be used |
 //! | [`field`] | GF(2^8) over 0x11D |
 //! | [`matrix`] | small dense matrices over it, inversion |
 //! | [`generator`] | the two generator matrices; [`MatrixId`] names them in the on-disk format |
 //! | [`kernel`] | the seam to the hot loop: the [`Kernel`](kernel::Kernel) trait and the kernels |
-//! | [`off`] | which instructions are not to be used |
 //! | [`engine`] | which kernel this machine gets |
 //! | [`crc32c`](mod@crc32c) | the checksum of blocks |
 //! | [`md5`] | tags of several objects side by side |
@@ -60,8 +60,9 @@
 pub mod limits;
 
 mod error;
-pub mod field;
 pub mod off;
+
+pub mod field;
 pub mod matrix;
 
 pub mod generator;

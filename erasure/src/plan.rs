@@ -120,7 +120,10 @@ impl Plan {
         self.apply(sources, None, sums, write)
     }
 
-    /// The same where it is known that `sources` are those of the plan and `wanted` are those of the plan, each in the plan's order, and that `range` is within the sources.
+    /// Makes the positions `range` of all wanted shards, where it is known that `sources` and `wanted` are those of the plan, in its order, and that `range` is within the sources.
+    ///
+    /// # Errors
+    /// A length that differs; then no output has been touched.
     pub(crate) fn apply_in_order(
         &self,
         sources: &[(usize, &[u8])],
@@ -157,7 +160,7 @@ impl Plan {
         }
     }
 
-    /// The one way to the kernel: checks everything, then gathers slices and places on the stack.
+    /// The way to the kernel for what comes from callers: checks everything, then gathers slices and places on the stack.
     fn apply(
         &self,
         sources: &[(usize, &[u8])],

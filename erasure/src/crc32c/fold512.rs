@@ -7,7 +7,7 @@
 //! Source: V. Gopal et al., *Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction*, Intel 2009; bits are reflected here, hence the constants.
 #![expect(unsafe_code, reason = "vectors are read by pointers, with instructions that not every machine has")]
 
-use crate::off::is_off;
+use crate::off::{CRC_FOLD512, is_off};
 use std::arch::x86_64::{
     __m128i, __m512i, _mm_crc32_u8, _mm_crc32_u64, _mm_cvtsi32_si128, _mm_cvtsi128_si64, _mm_unpackhi_epi64,
     _mm_xor_si128, _mm512_clmulepi64_epi128, _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_set_epi64,
@@ -39,7 +39,7 @@ impl Fold512 {
             return None;
         }
         let detect = || {
-            let can = !is_off("crc-fold512")
+            let can = !is_off(CRC_FOLD512)
                 && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("vpclmulqdq")
                 && is_x86_feature_detected!("sse4.2");

@@ -39,17 +39,17 @@ impl Plans {
 
 /// Over both lists, in their order.
 fn place_of(sources: &ShardList, wanted: &ShardList) -> usize {
-    // Each word is multiplied by an odd number of its own (those of the splitmix64 sequence), which is quick because none waits for the one before.
+    // Each word is multiplied by an odd number of its own, the powers of one, which is quick because no word waits for the one before.
     let mut factor = SPLITMIX64;
     let hash = sources.words().chain(wanted.words()).fold(0, |hash: u64, word| {
-        factor = factor.wrapping_mul(SPLITMIX64) | 1;
+        factor = factor.wrapping_mul(SPLITMIX64);
         hash.wrapping_add((word ^ word >> 29).wrapping_mul(factor))
     });
     // The best bits are the highest.
     (hash.wrapping_mul(SPLITMIX64) >> (u64::BITS - PLANS_KEPT.ilog2())) as usize
 }
 
-/// The increment of splitmix64 (G. L. Steele, D. Lea, C. H. Flood 2014).
+/// An odd number whose bits are even as those of noise: the increment of splitmix64 (G. L. Steele, D. Lea, C. H. Flood 2014).
 const SPLITMIX64: u64 = 0x9E37_79B9_7F4A_7C15;
 
 const _: () = assert!(PLANS_KEPT.is_power_of_two());

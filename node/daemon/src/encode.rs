@@ -251,7 +251,7 @@ impl Encoder {
         let window = window_len(encode.profile, slice_len, position);
         if let Sources::Copies(_) = encode.sources {
             let data = self.read_window(encode, slice_len, position, window).await?;
-            return Ok(made::from_slices(codec, data, &encode.targets));
+            return Ok(made::from_slices(codec, &data, &encode.targets));
         }
         let moved = self.read_own(own, position, window).await;
         let of_target = |index: usize| moved.get(index).cloned().flatten();

@@ -17,6 +17,7 @@ use std::time::Duration;
 use strongroom_core::mutants::MutantSwitch;
 use strongroom_env::real::{OsRng, PlainTcp, RealClock, RealSpawn, TcpConfig, TcpNet, TcpParts};
 use strongroom_env::{Clock, Env, Rng};
+use strongroom_erasure::{Engine, crc32c, md5, off};
 use strongroom_gateway::{ServeParts, serve};
 use strongroom_io::Device;
 use strongroom_io::backend::BackendError;
@@ -226,6 +227,7 @@ async fn node(config: &Config, stop: StopRule, threads: &Threads) -> Result<(), 
             listener.map_err(|source| ProcessError::Listen { what: "metrics", address, source })?;
         tokio::task::spawn_local(server::serve_metrics(listener, node.clone()));
     }
+    say_instructions();
     tracing::info!(node = %config.node, zone = %config.own().zone, s3 = %config.s3_listen, peers = %peers_address, "node is up");
 
     let own_server =
@@ -330,6 +332,16 @@ async fn stdin_ended() {
 
 /// The devices of a node, for the threads module.
 type Devices = Vec<Arc<dyn Device>>;
+
+/// Which of the machine's instructions are used.
+fn say_instructions() {
+    let (codec, sums, md5_lanes) = (Engine::detect().name(), crc32c::way(), md5::lanes());
+    tracing::info!(codec, sums, md5_lanes, "instructions that are used");
+    let unknown = off::unknown();
+    if !unknown.is_empty() {
+        tracing::warn!(?unknown, known = ?off::NAMES, "{} names what there is not: it switches nothing off", off::VARIABLE);
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -28,23 +28,28 @@ impl Made {
 }
 
 /// The targets' windows, from the windows of the k slices: slices as they are, parity computed. Each byte is summed as it is there for the parity anyway.
-pub(super) fn from_slices(codec: &Codec, data: Vec<Bytes>, targets: &[Target]) -> Vec<Made> {
+pub(super) fn from_slices(codec: &Codec, data: &[Bytes], targets: &[Target]) -> Vec<Made> {
     let window = data.first().map_or(0, Bytes::len);
-    let mut parity = vec![vec![0; window]; codec.parity_count()];
-    let mut sums = vec![vec![0; window / BLOCK]; codec.shard_count()];
+    let indices = || targets.iter().map(|target| usize::from(target.fragment.get()));
+    let of_parity = indices().filter(|index| *index >= codec.data_count());
+    let mut parity: Vec<(usize, Vec<u8>)> = of_parity.map(|index| (index, vec![0; window])).collect();
+    let mut sums: Vec<Vec<u32>> = indices().map(|_| vec![0; window / BLOCK]).collect();
     {
         let inputs: Vec<&[u8]> = data.iter().map(|bytes| &bytes[..]).collect();
-        let mut outputs: Vec<&mut [u8]> = parity.iter_mut().map(Vec::as_mut_slice).collect();
-        let mut places: Vec<&mut [u32]> = sums.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut wanted: Vec<(usize, &mut [u8])> =
+            parity.iter_mut().map(|(index, bytes)| (*index, &mut bytes[..])).collect();
+        let mut places: Vec<(usize, &mut [u32])> =
+            indices().zip(sums.iter_mut().map(Vec::as_mut_slice)).collect();
         codec
-            .encode_summed(&inputs, &mut outputs, BLOCK, &mut places)
-            .expect("k windows of one length, of whole blocks");
+            .encode_summed(&inputs, &mut wanted, BLOCK, &mut places)
+            .expect("k windows of one length, of whole blocks; targets were checked to be distinct");
     }
-    let windows = data.into_iter().chain(parity.into_iter().map(Bytes::from));
-    let mut made: Vec<Option<Made>> =
-        windows.zip(sums).map(|(bytes, sums)| Some(Made { bytes, sums })).collect();
-    let of = |target: &Target| made[usize::from(target.fragment.get())].take().expect("targets are distinct");
-    targets.iter().map(of).collect()
+    let mut parity = parity.into_iter();
+    let bytes = indices().map(|index| match data.get(index) {
+        Some(slice) => slice.clone(),
+        None => Bytes::from(parity.next().expect("one for each target that is parity").1),
+    });
+    bytes.zip(sums).map(|(bytes, sums)| Made { bytes, sums }).collect()
 }
 
 #[cfg(test)]
@@ -75,7 +80,7 @@ mod tests {
                 before: None,
             };
             let targets: Vec<Target> = fragments.iter().map(target).collect();
-            let made = from_slices(&codec, data.clone(), &targets);
+            let made = from_slices(&codec, &data, &targets);
             assert_eq!(made.len(), fragments.len());
             for (made, &fragment) in made.iter().zip(&fragments) {
                 assert!(made.bytes == all[usize::from(fragment)], "fragment {fragment}");

@@ -112,6 +112,10 @@ pub(super) async fn drained_drive(clients: &Clients) -> Vec<String> {
     futures::future::join(change_mind(clients, drained), fall(clients, &nodes)).await;
     weather(Weather::FAIR, DriveWeather::FAIR);
     cluster.happen(Event::BeginDrain(drained, Some(0)));
+    // Orders to use a drive again may not have reached anybody, and those that nobody waits for any more may have been on their way and come late.
+    violations.extend(cluster.compare_drains(DRAINED).await.err());
+    tokio::time::sleep(PATIENCE).await;
+    violations.extend(cluster.compare_drains(DRAINED).await.err());
     violations.extend(emptied(clients, subject).await.err());
     violations.extend(at_rest(clients, RESTED).await.err());
     let seen = look(clients, &nodes, &stored).await;
@@ -257,8 +261,6 @@ pub(super) async fn fill(
 pub(super) async fn emptied(clients: &Clients, subject: DrainSubject) -> Result<(), String> {
     let until = tokio::time::Instant::now() + DRAINED;
     loop {
-        // An order that nobody waits for any more may have been on its way and come late: what it began is ended again.
-        clients.cluster.compare_drains(DRAINED).await?;
         let table = clients.cluster.ask_any(PATIENCE, |door| door.table()).await.flatten();
         let left = table.as_ref().and_then(|table| {
             let names = |holder: &Holder| subject.covers(*holder);
