@@ -3,8 +3,8 @@
 //! A plan that keeps them must end with every acknowledged object readable, byte for byte. A run that is to go beyond them is a story of its own
 //! (`scenarios`), and must end in an alarm, an error or a refusal, never in wrong bytes.
 //!
-//! **One zone, once.** The promise is that any one zone may vanish at any time after the 200. What is lost is made again, but rot that nobody has met is not (nothing scrubs
-//! yet), so a zone whose media were harmed stays *the harmed zone* until the run ends: no other zone's media are ever harmed ([`Rule::HarmInOneZone`]).
+//! **One zone, once.** The promise is that any one zone may vanish at any time after the 200. What is lost is made again, but rot that nobody has met is not until a tour
+//! comes by, so a zone whose media were harmed stays *the harmed zone* until the run ends: no other zone's media are ever harmed ([`Rule::HarmInOneZone`]).
 //!
 //! **Away is not lost.** A process that is killed, a machine without power, a drive that hangs and a cut network take nothing that was flushed. So
 //! nodes of any zones may be away, two zones and all of them at once, any number of times: then nobody is served, and afterwards everything is
