@@ -1,5 +1,6 @@
 //! The command line: one program for operators, nodes and those who try it out.
 
+mod pipe;
 mod target;
 mod follow;
 mod report;
@@ -17,6 +18,8 @@ mod jobs;
 mod node;
 mod repair;
 mod scrub;
+
+pub use pipe::EXIT_UNREAD;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -68,6 +71,10 @@ enum Command {
 
 /// Runs the command; errors go to standard error with what to do about them.
 pub fn run(cli: Cli) -> ExitCode {
+    // Those that end by themselves. The others have processes or peers to take leave of.
+    if !matches!(cli.command, Command::Dev(_) | Command::Demo(_) | Command::Node(_)) {
+        pipe::end_with_the_reader();
+    }
     let result = match cli.command {
         Command::Dev(command) => dev::run(command),
         Command::Demo(command) => demo::run(command),

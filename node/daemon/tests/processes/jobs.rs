@@ -1,9 +1,10 @@
 //! Jobs over the control socket and by command: what an operator can do to them, and when a repair says that it is done.
 
 use super::socket::{Stream, ask, path, send};
-use super::support::{World, get, put, strongroom, until};
+use super::support::{World, get, put, strongroom, strongroom_unread, until};
 use serde_json::{Value, json};
 use std::path::Path;
+use strongroom::cli::EXIT_UNREAD;
 use strongroom::demo::watch;
 
 pub const OBJECTS: u64 = 12;
@@ -213,6 +214,8 @@ fn commands_for_people(world: &World, node: u64) {
             assert!(ran.out.contains(part), "{args:?}: {part:?} is not in {}", ran.out);
         }
     }
+    let unread = strongroom_unread(&["cluster", "--control", &control(world, node)], world.scratch());
+    assert_eq!((unread.code, &*unread.err), (Some(EXIT_UNREAD.into()), ""), "`strongroom cluster | head`");
     command(world, node, &["jobs", "show", "4711"]).refused_with(1, &["unknown job", "lists them"]);
     let nobody = strongroom(&["status", "--control", "nowhere.sock"], world.scratch());
     nobody.refused_with(1, &["nowhere.sock", "is the node running?", "--control"]);

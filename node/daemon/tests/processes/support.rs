@@ -226,11 +226,22 @@ pub struct Ran {
 
 /// Runs the program to its end; one that does not end is killed, and its exit code is `None`.
 pub fn strongroom(args: &[&str], dir: &Path) -> Ran {
+    run(args, dir, Stdio::piped())
+}
+
+/// The same where nobody reads what it prints.
+pub fn strongroom_unread(args: &[&str], dir: &Path) -> Ran {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    run(args, dir, writer.into())
+}
+
+fn run(args: &[&str], dir: &Path, stdout: Stdio) -> Ran {
     let mut child = Command::new(program())
         .args(args)
         .current_dir(dir)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(stdout)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
